@@ -1,0 +1,292 @@
+"""Everything that can go wrong, as one tree. It knows neither HTTP nor vendors.
+
+MessageServiceError
+├── InvalidRequest ......... MalformedRequest, InvalidCursor, InvalidPosition, ValidationFailed
+├── IdentityRefused ........ IdentityMissing, IdentityInvalid, Forbidden
+├── NotFound ............... MessageNotFound, ReplyNotFound, RouteNotFound
+├── Conflict ............... MessageImmutable, MethodNotAllowed, ConversationFull,
+│                            IdempotencyInProgress, ReplyNotCancellable
+├── TooLarge ............... ContentTooLong, BodyTooLarge
+├── Unprocessable .......... IdempotencyKeyReused
+├── LimitExceeded .......... RateLimited
+├── Unavailable ............ Overloaded, StoreUnavailable, NoProviderAvailable, LiveUnavailable
+├── ClaimLost                another worker owns the reply now: whoever sees this writes nothing
+├── ProviderError .......... see the classes below the line "what a provider may do to us"
+└── StartRefused ........... InvalidSettings, EmbeddedServerFailed
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class MessageServiceError(Exception):
+    """Root of the tree. `detail` is a sentence for whoever called."""
+
+    sentence: ClassVar[str] = "Something went wrong."
+    is_transient: ClassVar[bool] = False
+    """Whether the same request may succeed later without being changed."""
+
+    def __init__(self, detail: str | None = None, *, retry_after_seconds: float | None = None) -> None:
+        self.detail = detail or self.sentence
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(self.detail)
+
+
+# --- what a caller may get wrong ---------------------------------------------------------------
+
+
+class InvalidRequest(MessageServiceError):
+    """The request itself is at fault."""
+
+
+class MalformedRequest(InvalidRequest):
+    sentence = "The request could not be read."
+
+
+class InvalidCursor(InvalidRequest):
+    sentence = "This cursor was not issued for this listing."
+
+
+class InvalidPosition(InvalidCursor):
+    sentence = "This position was not issued by this stream."
+
+
+@dataclass(frozen=True, slots=True)
+class FieldFault:
+    """One field that failed validation. `pointer` is an RFC 6901 JSON pointer."""
+
+    pointer: str
+    detail: str
+
+
+class ValidationFailed(InvalidRequest):
+    sentence = "Some fields are not acceptable."
+
+    def __init__(self, faults: list[FieldFault], detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.faults = faults
+
+
+class IdentityRefused(MessageServiceError):
+    """Who asks is unknown or may not."""
+
+
+class IdentityMissing(IdentityRefused):
+    sentence = "The gateway did not say who is asking: X-User-Id is required."
+
+
+class IdentityInvalid(IdentityRefused):
+    sentence = "The identity sent with this request is not acceptable."
+
+
+class Forbidden(IdentityRefused):
+    sentence = "The caller's role does not allow this."
+
+
+class NotFound(MessageServiceError):
+    """It does not exist, or it is someone else's: callers cannot tell the two apart."""
+
+
+class RouteNotFound(NotFound):
+    sentence = "There is nothing at this address. All routes live under /v1."
+
+
+class MessageNotFound(NotFound):
+    sentence = "No such message."
+
+
+class ReplyNotFound(NotFound):
+    sentence = "No such reply."
+
+
+class Conflict(MessageServiceError):
+    """The request is sound but what is stored does not allow it."""
+
+
+class MessageImmutable(Conflict):
+    sentence = "Messages are never edited. Delete this one, or post another."
+
+
+class MethodNotAllowed(Conflict):
+    sentence = "This address does not take that method."
+
+
+class ConversationFull(Conflict):
+    sentence = "The conversation has reached its limit of messages."
+
+
+class IdempotencyInProgress(Conflict):
+    sentence = "The first request with this Idempotency-Key is still running."
+    is_transient = True
+
+
+class ReplyNotCancellable(Conflict):
+    sentence = "The reply has already ended."
+
+
+class TooLarge(MessageServiceError):
+    """More was sent than is taken."""
+
+
+class ContentTooLong(TooLarge):
+    sentence = "The content is longer than 50,000 characters."
+
+
+class BodyTooLarge(TooLarge):
+    sentence = "The request body is larger than is accepted."
+
+
+class Unprocessable(MessageServiceError):
+    """Understood, and refused."""
+
+
+class IdempotencyKeyReused(Unprocessable):
+    sentence = "This Idempotency-Key was used with another request."
+
+
+class LimitExceeded(MessageServiceError):
+    """The caller has used up an allowance."""
+
+    is_transient = True
+
+
+class RateLimited(LimitExceeded):
+    sentence = "Too many messages in the last minute."
+
+    def __init__(self, *, limit: int, window_seconds: int, retry_after_seconds: float) -> None:
+        super().__init__(retry_after_seconds=retry_after_seconds)
+        self.limit = limit
+        self.window_seconds = window_seconds
+
+
+# --- what we may fail to do --------------------------------------------------------------------
+
+
+class Unavailable(MessageServiceError):
+    """Not possible now. The outcome of a write is unknown: repeat it with the same key."""
+
+    is_transient = True
+
+
+class Overloaded(Unavailable):
+    sentence = "Too much work is waiting."
+
+
+class StoreUnavailable(Unavailable):
+    sentence = "The message store cannot be reached."
+
+
+class LiveUnavailable(Unavailable):
+    sentence = "Live delivery cannot be reached."
+
+
+class NoProviderAvailable(Unavailable):
+    sentence = "No provider can answer now."
+
+
+class ClaimLost(MessageServiceError):
+    sentence = "This reply now belongs to another worker."
+
+
+# --- what a provider may do to us --------------------------------------------------------------
+
+
+class ProviderError(MessageServiceError):
+    """An attempt at one provider failed.
+
+    `may_retry_elsewhere` says whether another provider could do better;
+    `is_transient` whether this one could, later.
+    """
+
+    may_retry_elsewhere: ClassVar[bool] = True
+    code: ClassVar[str] = "provider_error"
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        provider: str,
+        status: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(detail, retry_after_seconds=retry_after_seconds)
+        self.provider = provider
+        self.status = status
+
+
+class ProviderRateLimited(ProviderError):
+    sentence = "The provider asks us to slow down."
+    code = "provider_rate_limited"
+    is_transient = True
+
+
+class ProviderQuotaExhausted(ProviderError):
+    sentence = "The account at the provider has no quota left."
+    code = "provider_quota_exhausted"
+
+
+class ProviderOverloaded(ProviderError):
+    sentence = "The provider is overloaded."
+    code = "provider_overloaded"
+    is_transient = True
+
+
+class ContextTooLong(ProviderError):
+    sentence = "The prompt does not fit the model's context."
+    code = "context_too_long"
+
+
+class ProviderAuthFailed(ProviderError):
+    sentence = "The provider refused our credentials."
+    code = "provider_auth_failed"
+
+
+class ProviderRequestInvalid(ProviderError):
+    sentence = "The provider did not accept the request."
+    code = "provider_request_invalid"
+    may_retry_elsewhere = False
+
+
+class ModelUnavailable(ProviderError):
+    sentence = "The provider does not have this model ready."
+    code = "model_unavailable"
+    is_transient = True
+
+
+class ProviderTimeout(ProviderError):
+    sentence = "The provider did not answer in time."
+    code = "provider_timeout"
+    is_transient = True
+
+
+class ProviderConnectFailed(ProviderError):
+    sentence = "The provider cannot be reached."
+    code = "provider_connect_failed"
+    is_transient = True
+
+
+class StreamCut(ProviderError):
+    sentence = "The provider's stream ended without its end marker."
+    code = "provider_stream_cut"
+    is_transient = True
+
+
+class EmptyResponse(ProviderError):
+    sentence = "The provider ended its stream without any text."
+    code = "provider_empty_response"
+    is_transient = True
+
+
+# --- what stops a start ------------------------------------------------------------------------
+
+
+class StartRefused(MessageServiceError):
+    """The process cannot start as it is configured. `detail` says what to do."""
+
+
+class InvalidSettings(StartRefused):
+    sentence = "A setting is not acceptable."
+
+
+class EmbeddedServerFailed(StartRefused):
+    sentence = "An embedded server did not start."

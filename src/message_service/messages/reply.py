@@ -1,0 +1,159 @@
+"""A reply: the work of answering one user message, its states, and the moves between them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from message_service.ids import ConversationId, ConversationKey, MessageId, ReplyId, UserId, WorkerId
+
+
+class ReplyStatus(StrEnum):
+    QUEUED = "queued"
+    """Asked for and stored; waits for a worker or for the conversation's earlier replies."""
+    RUNNING = "running"
+    """A worker holds a lease on it."""
+    COMPLETED = "completed"
+    """The provider came to its end; the message is stored."""
+    INCOMPLETE = "incomplete"
+    """Cut by length, or by a provider that died after text was shown; what there was is stored."""
+    BLOCKED = "blocked"
+    """Safety withheld it."""
+    CANCELLED = "cancelled"
+    """Somebody asked to stop; partial text is stored where there was any."""
+    FAILED = "failed"
+    """Given up, visibly, with an error."""
+
+
+MOVES: dict[ReplyStatus, frozenset[ReplyStatus]] = {
+    ReplyStatus.QUEUED: frozenset({ReplyStatus.RUNNING, ReplyStatus.CANCELLED, ReplyStatus.FAILED}),
+    ReplyStatus.RUNNING: frozenset(
+        {
+            ReplyStatus.RUNNING,  # the lease ran out and another worker took it
+            ReplyStatus.QUEUED,  # handed back: a retry later, or a worker that drains
+            ReplyStatus.COMPLETED,
+            ReplyStatus.INCOMPLETE,
+            ReplyStatus.BLOCKED,
+            ReplyStatus.CANCELLED,
+            ReplyStatus.FAILED,
+        }
+    ),
+    ReplyStatus.COMPLETED: frozenset(),
+    ReplyStatus.INCOMPLETE: frozenset(),
+    ReplyStatus.BLOCKED: frozenset(),
+    ReplyStatus.CANCELLED: frozenset(),
+    ReplyStatus.FAILED: frozenset(),
+}
+
+TERMINAL = frozenset(status for status, moves in MOVES.items() if not moves)
+
+
+def may_move(start: ReplyStatus, end: ReplyStatus) -> bool:
+    return end in MOVES[start]
+
+
+class FinishReason(StrEnum):
+    """Why the text ends where it ends."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+    CONTENT_FILTER = "content_filter"
+
+
+class WorkKind(StrEnum):
+    """What a worker can be told to take, in the order in which it is taken."""
+
+    REPLY = "reply"
+    """A person waits for the answer to what they just wrote."""
+    VARIANT = "variant"
+    """Somebody asked for another answer to an earlier message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one reply. `is_estimated` when the provider did not report them."""
+
+    input_tokens: int
+    output_tokens: int
+    is_estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyError:
+    """Why a reply failed, for whoever asked for it."""
+
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How the caller wants the reply written. None: the service's or the provider's default."""
+
+    instructions: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    strategy: str | None = None
+    temperature: float | None = None
+    max_output_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewReply:
+    """A reply somebody asks for, before it has a place in its conversation's queue."""
+
+    id: ReplyId
+    asked: Asked
+    kind: WorkKind
+    deadline_seconds: float
+    """Time from acceptance until the reply fails if it is not done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    id: ReplyId
+    message_id: MessageId
+    """The user message it answers."""
+    conversation_key: ConversationKey
+    conversation_id: ConversationId
+    user_id: UserId
+    status: ReplyStatus
+    kind: WorkKind
+    asked: Asked
+    created_at: datetime
+    deadline: datetime
+    attempts: int = 0
+    epoch: int = 0
+    """Rises with each claim. A worker whose epoch is no longer the stored one writes nothing."""
+    owner: WorkerId | None = None
+    is_cancel_requested: bool = False
+    take: int = 0
+    """The beginning the stored text belongs to: see `live.channel.Position`."""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    provider: str | None = None
+    model: str | None = None
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    error: ReplyError | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended a reply. `text` is kept as an assistant message unless it is empty."""
+
+    status: ReplyStatus
+    take: int
+    text: str = ""
+    text_tokens: int = 0
+    provider: str | None = None
+    model: str | None = None
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+    error: ReplyError | None = None

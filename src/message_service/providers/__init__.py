@@ -1,0 +1,1 @@
+"""Who answers: one contract, one file a vendor."""

@@ -1,0 +1,147 @@
+"""All configuration, read once at start from the environment and `.env`. Only `wiring` and the CLI read it."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from message_service.errors import InvalidSettings
+
+ENVIRONMENT_PREFIX = "MESSAGE_SERVICE_"
+
+ProviderName = Literal["lm_studio", "scripted"]
+
+
+class Settings(BaseSettings):
+    """Every setting with its unit, default and meaning; `message-service settings` prints them."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_file=".env", extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port the API listens on; 0 picks a free one.")
+    data_dir: Path = Field(Path(".data"), description="Folder the embedded servers keep their data in.")
+    mongodb_url: SecretStr | None = Field(
+        None, description="MongoDB replica set to use. Unset: `dev` starts an embedded one."
+    )
+    mongodb_database: str = Field("message_service", min_length=1, max_length=38, description="Database name.")
+    redis_url: SecretStr | None = Field(None, description="Redis or Valkey to use. Unset: `dev` starts one.")
+    gateway_key: SecretStr | None = Field(
+        None,
+        description="Shared secret the gateway sends as X-Gateway-Key. Required when `host` is not loopback.",
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="`auto` is text on a terminal and JSON elsewhere."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
+
+    rate_limit_per_minute: int = Field(100, ge=1, le=100_000, description="Messages a user may post in any 60 s.")
+    max_body_bytes: int = Field(
+        1_048_576, ge=1024, le=16_777_216, description="Largest request body taken, in bytes."
+    )
+
+    max_in_process: int = Field(1000, ge=1, le=10_000, description="Replies one worker answers at the same time.")
+    lease_seconds: float = Field(
+        10, ge=1, le=300, description="How long a worker owns a reply without renewing; renewed three times as often."
+    )
+    sweep_interval_seconds: float = Field(
+        0.5, ge=0.05, le=60, description="How often each worker looks for replies nobody is working on."
+    )
+    max_attempts: int = Field(5, ge=1, le=50, description="Times a reply is tried before it fails.")
+    reply_deadline_seconds: float = Field(
+        600, ge=1, le=86_400, description="Time from asking for a reply until it fails if it is not done."
+    )
+    drain_seconds: float = Field(
+        10, ge=0, le=600, description="Time a stopping worker gives its running replies before it hands them back."
+    )
+    worker_metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Port a worker serves /metrics on, at `host`. Unset: not served."
+    )
+
+    context_tokens: int = Field(
+        32_000, ge=256, le=2_000_000, description="Tokens of context a model is given, output reserve included."
+    )
+    output_reserve_tokens: int = Field(
+        1024, ge=16, le=200_000, description="Tokens of the context kept free for the reply."
+    )
+
+    providers: Annotated[tuple[ProviderName, ...], NoDecode] = Field(
+        (),
+        description="Order of preference, comma-separated: `lm_studio`, `scripted`. "
+        "Unset: every configured provider, or `scripted` when none is.",
+    )
+    lm_studio_url: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="LM Studio base URL, e.g. http://localhost:1234; comma-separated for several."
+    )
+    lm_studio_api_key: SecretStr | None = Field(None, description="LM Studio token, where it requires one.")
+    lm_studio_model: str | None = Field(
+        None, description="Model asked for when a request names none. Unset: the first one loaded."
+    )
+    first_token_timeout_seconds: float = Field(
+        60, gt=0, le=3600, description="Time a provider has until its first token."
+    )
+    token_timeout_seconds: float = Field(20, gt=0, le=600, description="Longest silence inside a provider's stream.")
+    scripted_tokens_per_second: float = Field(
+        50, gt=0, le=1_000_000, description="Pace of the scripted provider, in words a second."
+    )
+
+    @field_validator("providers", "lm_studio_url", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("lm_studio_url")
+    @classmethod
+    def _require_http(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+                raise ValueError("must look like http://localhost:1234, without user or password")
+        return tuple(url.rstrip("/").removesuffix("/v1") for url in urls)
+
+    @model_validator(mode="after")
+    def _require_proof_off_loopback(self) -> Self:
+        if self.gateway_key is None and not _is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} is reachable by others, so gateway_key must be set: "
+                "without it anyone could claim to be any user"
+            )
+        if self.output_reserve_tokens >= self.context_tokens:
+            raise ValueError("output_reserve_tokens must be smaller than context_tokens")
+        if "lm_studio" in self.providers and not self.lm_studio_url:
+            raise ValueError("providers names lm_studio, but lm_studio_url is not set")
+        return self
+
+    @property
+    def enabled_providers(self) -> tuple[ProviderName, ...]:
+        """Providers in order of preference; never empty."""
+        if self.providers:
+            return self.providers
+        return ("lm_studio",) if self.lm_studio_url else ("scripted",)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment and `.env`. Raises `InvalidSettings` with one line a fault, never a secret's value."""
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as fault:
+        lines = []
+        for error in fault.errors(include_input=False, include_url=False):
+            where = f"{ENVIRONMENT_PREFIX}{'_'.join(map(str, error['loc'])).upper()}: " if error["loc"] else ""
+            lines.append(f"{where}{error['msg'].removeprefix('Value error, ')}")
+        raise InvalidSettings("\n".join(lines)) from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
