@@ -9,7 +9,7 @@ MessageServiceError
 ├── TooLarge ............... ContentTooLong, BodyTooLarge
 ├── Unprocessable .......... IdempotencyKeyReused
 ├── LimitExceeded .......... RateLimited
-├── Unavailable ............ Overloaded, StoreUnavailable, NoProviderAvailable, LiveUnavailable
+├── Unavailable ............ Overloaded, StoreUnavailable, NoProviderAvailable, RelayUnavailable
 ├── ClaimLost                another worker owns the reply now: whoever sees this writes nothing
 ├── ProviderError .......... see the classes below the line "what a provider may do to us"
 └── StartRefused ........... InvalidSettings, EmbeddedServerFailed
@@ -176,8 +176,8 @@ class StoreUnavailable(Unavailable):
     sentence = "The message store cannot be reached."
 
 
-class LiveUnavailable(Unavailable):
-    sentence = "Live delivery cannot be reached."
+class RelayUnavailable(Unavailable):
+    sentence = "Redis cannot be reached."
 
 
 class NoProviderAvailable(Unavailable):

@@ -40,9 +40,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level logged.")
 
     rate_limit_per_minute: int = Field(100, ge=1, le=100_000, description="Messages a user may post in any 60 s.")
-    max_body_bytes: int = Field(
-        1_048_576, ge=1024, le=16_777_216, description="Largest request body taken, in bytes."
-    )
+    max_body_bytes: int = Field(1_048_576, ge=1024, le=16_777_216, description="Largest request body taken, in bytes.")
 
     max_in_process: int = Field(1000, ge=1, le=10_000, description="Replies one worker answers at the same time.")
     lease_seconds: float = Field(

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from message_service.ids import CharacterId, ConversationId, MessageId, ReplyId, UserId
+from message_service.ids import CharacterId, ConversationId, MessageId, UserId
 from message_service.messages.reply import FinishReason, Usage
 
 MAX_CONTENT_CHARACTERS = 50_000

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from message_service.ids import ConversationId, ConversationKey, MessageId, ReplyId, UserId, WorkerId
+from message_service.ids import CharacterId, ConversationId, ConversationKey, MessageId, ReplyId, UserId, WorkerId
 
 
 class ReplyStatus(StrEnum):
@@ -124,6 +124,8 @@ class Reply:
     asked: Asked
     created_at: datetime
     deadline: datetime
+    character_id: CharacterId | None = None
+    """Who answers: the character the user message was addressed to."""
     attempts: int = 0
     epoch: int = 0
     """Rises with each claim. A worker whose epoch is no longer the stored one writes nothing."""

@@ -1,6 +1,6 @@
 """The contract of everything that can write a reply."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,8 @@ class Prompt:
     stop: tuple[str, ...] = ()
     attempt_id: str = ""
     """Names this attempt at the provider, for its logs and ours."""
+    attempt: int = 1
+    """Which attempt at the reply this is, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Provider(Protocol):
     @property
     def name(self) -> str: ...
 
-    def stream(self, prompt: Prompt) -> AsyncIterator[ProviderEvent]: ...
+    def stream(self, prompt: Prompt) -> AsyncGenerator[ProviderEvent, None]: ...
 
     async def health(self) -> ProviderHealth: ...
 

@@ -1,0 +1,77 @@
+# python3 (3.11 or newer, with venv) and make are all this needs. The rest goes into .venv, each file checked by its hash.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
+UV_VERSION := 0.13.9
+LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	--no-annotate $(if $(UPGRADE),--upgrade)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check unit bench lock docs clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/runs ## Start everything on this machine; Ctrl-C stops it
+	@$(BIN)/message-service dev
+
+test: $(VENV)/tests ## Run all tests, on real embedded servers (ARGS="-k name" picks some)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: $(VENV)/tests ## Lint, types, import rules, unit tests; under a minute
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/unit
+
+unit: $(VENV)/tests ## Run the unit tests
+	@$(BIN)/python -m pytest -q tests/unit $(ARGS)
+
+bench: $(VENV)/tests ## Run the benchmarks (ONLY=accept runs one)
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+lock: $(VENV)/tests ## Recompile the locked requirements from pyproject.toml (UPGRADE=1 takes newer versions)
+	@$(LOCK) -o requirements.txt pyproject.toml
+	@$(LOCK) --extra embedded -c requirements.txt -o requirements-embedded.txt pyproject.toml
+	@$(LOCK) --extra embedded --group dev -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml
+	@printf 'uv==$(UV_VERSION)\nhatchling\neditables\n' \
+		| $(LOCK) -c requirements-dev.txt -o requirements-build.txt -
+
+docs: $(VENV)/runs ## Regenerate docs/configuration.md and docs/openapi.json
+	@$(BIN)/message-service settings --markdown > $(VENV)/page && mv $(VENV)/page docs/configuration.md
+	@$(BIN)/message-service openapi > $(VENV)/page && mv $(VENV)/page docs/openapi.json
+
+clean: ## Remove what can be made again (.venv, caches, builds); data stays
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The files below are touched when their step is done. What the tests need includes what running needs.
+
+$(VENV)/tests: requirements-build.txt requirements-dev.txt pyproject.toml | $(VENV)/made
+	$(call install,requirements-dev.txt)
+	@touch $(VENV)/runs $@
+
+$(VENV)/runs: requirements-build.txt requirements-embedded.txt pyproject.toml | $(VENV)/made
+	$(call install,$(if $(wildcard $(VENV)/tests),requirements-dev.txt,requirements-embedded.txt))
+	@touch $@
+
+# pip steps in where uv finds no way out, as behind an index that only pip is configured for.
+define install
+@echo "Installing $(1) ..."
+@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-build.txt
+@$(UV) pip sync -q requirements-build.txt $(1) \
+	|| $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1)
+@$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+endef
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed, and $(PYTHON) is not. Install one, then: make PYTHON=python3.12 ..." >&2; \
+		exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+		echo "$(PYTHON) cannot make a virtual environment. Debian and Ubuntu: apt-get install python3-venv" >&2; \
+		exit 1; }
+	@touch $@

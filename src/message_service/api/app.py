@@ -1,0 +1,84 @@
+"""The FastAPI application: routers, the envelope and the error table."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from message_service import __version__
+from message_service.api import messages, operations, replies
+from message_service.api.context import request_id_of
+from message_service.api.envelope import Envelope
+from message_service.api.errors import problem_response
+from message_service.api.openapi import document
+from message_service.api.schemas import CreateMessage, ReplyRequest
+from message_service.errors import (
+    BodyTooLarge,
+    MalformedRequest,
+    MessageServiceError,
+    MethodNotAllowed,
+    RouteNotFound,
+)
+from message_service.wiring import ApiServices
+
+
+def create_app(services: ApiServices) -> FastAPI:
+    """The application on opened services. It neither opens nor closes anything."""
+    app = _routes_and_errors(services.settings.max_body_bytes)
+    app.state.services = services
+    return app
+
+
+def openapi_document() -> dict[str, Any]:
+    """The OpenAPI document, made without any service."""
+    return _openapi(_routes_and_errors(None))
+
+
+def _routes_and_errors(max_body_bytes: int | None) -> FastAPI:
+    app = FastAPI(
+        title="Message Service",
+        version=__version__,
+        openapi_url="/openapi.json",
+        redoc_url=None,
+        max_body_size=max_body_bytes,
+        generate_unique_id_function=_operation_id,
+        redirect_slashes=False,
+    )
+    for router in (messages.router, replies.router, operations.router):
+        app.include_router(router)
+    app.add_middleware(Envelope)
+    app.add_exception_handler(MessageServiceError, _answer_with_problem)
+    app.add_exception_handler(HTTPException, _answer_with_problem)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        app.openapi_schema = document(app, [CreateMessage, ReplyRequest])
+    return app.openapi_schema
+
+
+async def _answer_with_problem(request: Request, fault: Exception) -> Response:
+    if isinstance(fault, HTTPException):
+        fault = _ours(fault)
+    return problem_response(fault, instance=request.scope["path"], request_id=request_id_of(request))
+
+
+def _ours(fault: HTTPException) -> MessageServiceError:
+    """The framework's own refusals, in our terms."""
+    match fault.status_code:
+        case 404:
+            return RouteNotFound()
+        case 405:
+            return MethodNotAllowed()
+        case 413:
+            return BodyTooLarge()
+        case _:
+            return MalformedRequest(str(fault.detail))
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

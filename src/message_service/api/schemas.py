@@ -1,0 +1,180 @@
+"""What comes over the wire in, checked, and the shapes of what goes out, for the OpenAPI document."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from message_service.ids import EXTERNAL_ID_PATTERN
+from message_service.messages.message import (
+    MAX_METADATA_KEY_CHARACTERS,
+    MAX_METADATA_PAIRS,
+    MAX_METADATA_VALUE_CHARACTERS,
+    Role,
+)
+from message_service.messages.reply import FinishReason, ReplyStatus
+
+MAX_INSTRUCTIONS_CHARACTERS = 20_000
+
+ExternalId = Annotated[str, StringConstraints(pattern=EXTERNAL_ID_PATTERN)]
+OwnId = Annotated[str, StringConstraints(pattern=r"^msg_[0-9A-HJKMNP-TV-Z]{26}$")]
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=MAX_METADATA_KEY_CHARACTERS)],
+        Annotated[str, StringConstraints(max_length=MAX_METADATA_VALUE_CHARACTERS)],
+    ],
+    Field(max_length=MAX_METADATA_PAIRS),
+]
+
+
+class _Incoming(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ReplyRequest(_Incoming):
+    """How to answer. `{}` for the defaults."""
+
+    instructions: str | None = Field(
+        None, max_length=MAX_INSTRUCTIONS_CHARACTERS, description="Who answers and how: put first, never cut."
+    )
+    model: str | None = Field(None, min_length=1, max_length=200)
+    provider: str | None = Field(None, min_length=1, max_length=64)
+    strategy: Literal["priority"] | None = Field(None, description="How a provider is chosen.")
+    temperature: float | None = Field(None, ge=0, le=2)
+    max_output_tokens: int | None = Field(None, ge=1, le=200_000)
+    stop: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] | None = Field(None, max_length=4)
+
+
+class CreateMessage(_Incoming):
+    conversation_id: ExternalId
+    content: str = Field(description="1 to 50,000 characters (Unicode code points).")
+    role: Role = Field(Role.USER, description="`assistant` is for callers with the role `service`.")
+    character_id: ExternalId | None = None
+    parent_id: OwnId | None = Field(
+        None, description="The message this one follows. Unset: the newest on the conversation's current path."
+    )
+    metadata: Metadata = {}
+    reply: ReplyRequest | None = Field(None, description="Ask for a reply. Unset: the message is only stored.")
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"conversation_id": "conv-1", "content": "Hello!", "reply": {}}]}
+    )
+
+
+class PageQuery(BaseModel):
+    """Query parameters of a page. `metadata.<key>=<value>` filters besides."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    conversation_id: ExternalId
+    limit: int = Field(50, ge=1, le=100)
+    order: Literal["asc", "desc"] = Field("desc", description="By `seq`.")
+    before: str | None = Field(None, max_length=64, description="Only what comes before this message id or cursor.")
+    after: str | None = Field(None, max_length=64, description="Only what comes after this message id or cursor.")
+    around: str | None = Field(None, max_length=64, description="This message id or cursor in the middle.")
+    role: Role | None = None
+    character_id: ExternalId | None = None
+    since: AwareDatetime | None = Field(None, description="Created then or later.")
+    until: AwareDatetime | None = Field(None, description="Created before then.")
+    include: Literal["deleted"] | None = None
+
+
+class UsageShape(BaseModel):
+    input_tokens: int
+    output_tokens: int
+    is_estimated: bool = Field(description="Counted by us because the provider did not say.")
+
+
+class MessageShape(BaseModel):
+    id: str
+    object: Literal["message"]
+    conversation_id: str
+    seq: int = Field(description="Dense and strictly rising in its conversation. Order is by it, never by time.")
+    parent_id: str | None = None
+    user_id: str
+    character_id: str | None = None
+    role: Role
+    content: str
+    metadata: dict[str, str]
+    reply_to: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    finish_reason: FinishReason | None = None
+    usage: UsageShape | None = None
+    created_at: datetime
+    deleted_at: datetime | None = None
+
+
+class ReplyErrorShape(BaseModel):
+    code: str
+    detail: str
+
+
+class ReplyShape(BaseModel):
+    id: str = Field(description="Becomes the id of the assistant message it ends in.")
+    object: Literal["reply"]
+    status: ReplyStatus
+    message_id: str = Field(description="The user message it answers.")
+    conversation_id: str
+    stream_url: str
+    position: int | None = Field(None, description="Replies of the conversation that come before this one.")
+    attempts: int
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    provider: str | None = None
+    model: str | None = None
+    finish_reason: FinishReason | None = None
+    usage: UsageShape | None = None
+    error: ReplyErrorShape | None = None
+    partial_text: str | None = Field(None, description="The text so far, while it runs.")
+    message: MessageShape | None = Field(None, description="The stored text, when it is done.")
+
+
+class AcceptedShape(BaseModel):
+    message: MessageShape
+    reply: ReplyShape | None
+
+
+class PageShape(BaseModel):
+    object: Literal["list"]
+    data: list[MessageShape]
+    has_more: bool
+    next_cursor: str | None = None
+    prev_cursor: str | None = None
+    active_replies: list[ReplyShape]
+
+
+class RepliesShape(BaseModel):
+    object: Literal["list"]
+    data: list[ReplyShape]
+
+
+class FieldFaultShape(BaseModel):
+    pointer: str
+    detail: str
+
+
+class ProblemShape(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    request_id: str
+    retryable: bool
+    errors: list[FieldFaultShape] | None = None
+
+
+class DependencyShape(BaseModel):
+    status: Literal["ok", "down"]
+    latency_ms: float | None = None
+    detail: str | None = None
+
+
+class ReadyShape(BaseModel):
+    status: Literal["ready", "degraded", "unavailable"]
+    dependencies: dict[str, DependencyShape]

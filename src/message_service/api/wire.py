@@ -1,0 +1,81 @@
+"""How messages and replies look in JSON: nulls omitted, times in RFC 3339. Plain mappings, because pages are hot."""
+
+from typing import Any
+
+from message_service.clock import rfc3339
+from message_service.messages.message import Message
+from message_service.messages.reply import Reply, Usage
+from message_service.store.replies import ReplyWithMessage
+
+Json = dict[str, Any]
+
+
+def message_json(message: Message) -> Json:
+    json: Json = {
+        "id": message.id,
+        "object": "message",
+        "conversation_id": message.conversation_id,
+        "seq": message.seq,
+        "user_id": message.user_id,
+        "role": message.role.value,
+        "content": message.content,
+        "metadata": message.metadata,
+        "created_at": rfc3339(message.created_at),
+    }
+    if message.parent_id is not None:
+        json["parent_id"] = message.parent_id
+    if message.character_id is not None:
+        json["character_id"] = message.character_id
+    if message.reply_to is not None:
+        json["reply_to"] = message.reply_to
+        json["provider"] = message.provider
+        json["model"] = message.model
+    if message.finish_reason is not None:
+        json["finish_reason"] = message.finish_reason.value
+    if message.usage is not None:
+        json["usage"] = usage_json(message.usage)
+    if message.deleted_at is not None:
+        json["deleted_at"] = rfc3339(message.deleted_at)
+    return json
+
+
+def usage_json(usage: Usage) -> Json:
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "is_estimated": usage.is_estimated,
+    }
+
+
+def reply_json(reply: Reply, *, position: int | None = None) -> Json:
+    json: Json = {
+        "id": reply.id,
+        "object": "reply",
+        "status": reply.status.value,
+        "message_id": reply.message_id,
+        "conversation_id": reply.conversation_id,
+        "stream_url": f"/v1/replies/{reply.id}/stream",
+        "attempts": reply.attempts,
+        "created_at": rfc3339(reply.created_at),
+    }
+    optional = {
+        "position": position,
+        "started_at": rfc3339(reply.started_at) if reply.started_at else None,
+        "finished_at": rfc3339(reply.finished_at) if reply.finished_at else None,
+        "provider": reply.provider,
+        "model": reply.model,
+        "finish_reason": reply.finish_reason.value if reply.finish_reason else None,
+        "usage": usage_json(reply.usage) if reply.usage else None,
+        "error": {"code": reply.error.code, "detail": reply.error.detail} if reply.error else None,
+    }
+    json.update({field: value for field, value in optional.items() if value is not None})
+    return json
+
+
+def found_reply_json(found: ReplyWithMessage, *, partial_text: str | None = None) -> Json:
+    json = reply_json(found.reply, position=found.position)
+    if found.message is not None:
+        json["message"] = message_json(found.message)
+    if partial_text:
+        json["partial_text"] = partial_text
+    return json

@@ -1,0 +1,139 @@
+"""`message-service dev`: embedded servers, API and worker as child processes, watched over until Ctrl-C."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from message_service.cli.address import base_url, free_port
+from message_service.cli.open_files import raise_open_files_limit
+from message_service.cli.panel import PAGES, Running, print_panel
+from message_service.cli.readiness import await_ready, existing_pages
+from message_service.cli.stop_signals import StopRequested, StopSignals
+from message_service.cli.supervisor import Supervised, keep_running
+from message_service.embedded.child import Child, start_child, stop_children
+from message_service.embedded.servers import EmbeddedServers, ServerName, start_embedded_servers
+from message_service.errors import StartRefused
+from message_service.logs import configure_logs, log
+from message_service.settings import ENVIRONMENT_PREFIX, Settings
+
+_READY_SECONDS = 20.0
+_STOP_SECONDS = 10.0
+_DRAIN_SECONDS = 2.0
+"""What a worker gets for its running replies unless `drain_seconds` was set, for whoever presses Ctrl-C does not
+want to wait. What is not done by then is handed back, and answered after the next start."""
+
+
+def run_dev(settings: Settings) -> None:
+    """Run until SIGINT, SIGTERM or SIGHUP; a second one hurries. Raises StartRefused when something does not start."""
+    began_at = time.monotonic()
+    configure_logs(level=settings.log_level, format_=settings.log_format, role="dev")
+    raise_open_files_limit()
+    port = free_port(settings.host, settings.port)
+    with StopSignals() as signals:
+        development = _Development(settings.model_copy(update={"port": port}), signals)
+        try:
+            development.start()
+            print_panel(development.describe(ready_seconds=time.monotonic() - began_at))
+            development.keep_running()
+        except StopRequested:
+            log.info("stopping", hint="Ctrl-C once more hurries")
+        finally:
+            development.stop()
+
+
+class _Development:
+    """The servers that nobody else provides, one API and one worker."""
+
+    def __init__(self, settings: Settings, signals: StopSignals) -> None:
+        self._settings = settings
+        self._signals = signals
+        self._servers: EmbeddedServers | None = None
+        self._processes: dict[str, Supervised] = {}
+        """In the order in which they are stopped."""
+        urls = {ServerName.MONGODB: settings.mongodb_url, ServerName.REDIS: settings.redis_url}
+        self._embedded = [name for name, url in urls.items() if url is None]
+
+    def start(self) -> None:
+        """Block until the API is ready. Raises StartRefused, or StopRequested on a signal."""
+        if self._embedded:
+            self._servers = start_embedded_servers(
+                self._settings.data_dir, names=self._embedded, pause=self._signals.pause
+            )
+        environment = self._environment()
+        for name, arguments in (("api", ["serve"]), ("worker", ["work"])):
+            run = partial(_run_command, arguments, environment)
+            self._processes[name] = Supervised(name, run(), run)
+        await_ready(
+            self._settings.host,
+            self._settings.port,
+            seconds=_READY_SECONDS,
+            still_alive=self._require_alive,
+            pause=self._signals.pause,
+        )
+
+    def keep_running(self) -> None:
+        """Ends by StopRequested alone."""
+        processes = list(self._processes.values())
+        if self._servers is not None:
+            for name, child in self._servers.processes.items():
+                processes.append(Supervised(name, child, partial(_restart_server, self._servers, name)))
+        keep_running(processes, self._signals.pause)
+
+    def stop(self) -> None:
+        """Whoever uses something stops before it. A signal meanwhile kills API and worker, two kill the servers too."""
+        count = self._signals.count
+        patience_seconds = max(_STOP_SECONDS, self._drain_seconds + 2)
+        for process in self._processes.values():
+            stop_children(
+                [process.child],
+                patience_seconds=patience_seconds,
+                is_hurried=lambda: self._signals.count > count,
+                pause=self._signals.sleep,
+            )
+        if self._servers is not None:
+            self._servers.stop(is_hurried=lambda: self._signals.count > count + 1)
+
+    def describe(self, *, ready_seconds: float) -> Running:
+        settings = self._settings
+        return Running(
+            base_url=base_url(settings.host, settings.port),
+            pages=existing_pages(settings.host, settings.port, PAGES),
+            providers=settings.enabled_providers,
+            data_dir=self._servers.data_dir if self._servers else None,
+            embedded=self._embedded,
+            ready_seconds=ready_seconds,
+            has_gateway_key=settings.gateway_key is not None,
+        )
+
+    def _environment(self) -> dict[str, str]:
+        """Ours, with what was found out here. URLs hold passwords, so they travel this way and on no command line."""
+        found = {"PORT": str(self._settings.port)}
+        if self._servers is not None:
+            urls = {ServerName.MONGODB: self._servers.mongodb_url, ServerName.REDIS: self._servers.redis_url}
+            found |= {f"{name.upper()}_URL": urls[name] for name in self._embedded}
+        found["DRAIN_SECONDS"] = str(self._drain_seconds)
+        return os.environ | {ENVIRONMENT_PREFIX + name: value for name, value in found.items()}
+
+    @property
+    def _drain_seconds(self) -> float:
+        is_chosen = "drain_seconds" in self._settings.model_fields_set
+        return self._settings.drain_seconds if is_chosen else _DRAIN_SECONDS
+
+    def _require_alive(self) -> None:
+        for name, process in self._processes.items():
+            exit_code = process.child.poll()
+            if exit_code is not None:
+                raise StartRefused(
+                    f"The {name} ended with exit code {exit_code} before it was ready. What it wrote is above."
+                )
+
+
+def _run_command(arguments: Sequence[str], environment: dict[str, str]) -> Child:
+    return start_child([sys.executable, "-m", "message_service", *arguments], environment=environment)
+
+
+def _restart_server(servers: EmbeddedServers, name: ServerName) -> Child:
+    servers.start([name])
+    return servers.processes[name]

@@ -1,0 +1,104 @@
+"""The commands. Each imports what it needs when it runs, so that none waits for another's libraries."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from message_service.errors import StartRefused
+from message_service.messages.reply import WorkKind
+
+START_REFUSED_EXIT_CODE = 2
+
+app = typer.Typer(
+    help="Stores and answers the messages of a character-chat platform.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks print local variables, secrets among them
+)
+
+
+def main() -> None:
+    """What keeps a process from starting is one sentence on standard error and exit code 2."""
+    try:
+        app()
+    except StartRefused as refusal:
+        print(f"message-service: {refusal.detail}", file=sys.stderr)
+        sys.exit(START_REFUSED_EXIT_CODE)
+
+
+@app.command()
+def dev(
+    port: Annotated[int | None, typer.Option(help="Port of the API; 0 picks a free one.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Folder the embedded servers keep their data in.")] = None,
+) -> None:
+    """Run everything with one command: embedded MongoDB and Redis, API, worker. For development."""
+    from message_service.cli.dev import run_dev
+    from message_service.settings import load_settings
+
+    given = {"port": port, "data_dir": data_dir}
+    run_dev(load_settings(**{name: value for name, value in given.items() if value is not None}))
+
+
+@app.command()
+def serve() -> None:
+    """Run the HTTP API."""
+    from message_service.api.server import run_api
+    from message_service.cli.open_files import raise_open_files_limit
+    from message_service.settings import load_settings
+
+    raise_open_files_limit()
+    run_api(load_settings())
+
+
+@app.command()
+def work(
+    kind: Annotated[
+        list[WorkKind] | None, typer.Option(help="What this worker takes. Repeat it for several; all when left out.")
+    ] = None,
+) -> None:
+    """Run a worker that answers queued replies."""
+    from message_service.cli.open_files import raise_open_files_limit
+    from message_service.settings import load_settings
+    from message_service.wiring import run_worker
+
+    raise_open_files_limit()
+    run_worker(load_settings(), tuple(kind or WorkKind))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Check that everything the service needs is there, and say how to repair what is not."""
+    from message_service.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(as_json=as_json))
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    import json
+
+    from message_service.api.app import openapi_document
+
+    print(json.dumps(openapi_document(), indent=2, sort_keys=True, ensure_ascii=False))
+
+
+@app.command()
+def settings(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page kept in docs/configuration.md.")] = False,
+) -> None:
+    """Print every setting: its environment variable, values, default and meaning."""
+    from message_service.cli.settings_reference import as_markdown, print_table
+
+    if markdown:
+        print(as_markdown(), end="")
+    else:
+        print_table()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Group commit for anything: calls that arrive together share one trip, and alone they wait for nobody."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Call(Generic[Item, Result]):
+    item: Item
+    lane: Hashable
+    solo: Hashable
+    answer: asyncio.Future[Result]
+
+
+class Coalescer(Generic[Item, Result]):
+    """Runs `trip` on the items that have gathered, at most `max_in_flight` trips at a time.
+
+    A trip answers each of its items, in their order, with a result or an exception. Calls of one
+    `lane_of` may share a trip but are never in two trips at once; calls of one `solo_of` are never even
+    in the same trip. None means no such bond. A caller that goes away does not stop its trip.
+    """
+
+    def __init__(
+        self,
+        trip: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        max_items: int,
+        max_in_flight: int = 1,
+        lane_of: Callable[[Item], Hashable] = lambda _: None,
+        solo_of: Callable[[Item], Hashable] = lambda _: None,
+    ) -> None:
+        self._trip = trip
+        self._max_items = max_items
+        self._max_in_flight = max_in_flight
+        self._lane_of = lane_of
+        self._solo_of = solo_of
+        self._waiting: list[_Call[Item, Result]] = []
+        self._busy: set[Hashable] = set()
+        self._trips: set[asyncio.Task[None]] = set()
+        self._is_departure_due = False
+
+    async def call(self, item: Item) -> Result:
+        """The result for `item`. Raises what the trip answered for it, or what ended the trip."""
+        return await self.submit(item)
+
+    def submit(self, item: Item) -> asyncio.Future[Result]:
+        """As `call`, for whoever does not want to wait."""
+        loop = asyncio.get_running_loop()
+        call = _Call(item, self._lane_of(item), self._solo_of(item), loop.create_future())
+        self._waiting.append(call)
+        self._depart_soon()
+        return call.answer
+
+    async def drain(self) -> None:
+        """Wait until everything called so far is answered."""
+        while self._waiting or self._trips:
+            await asyncio.gather(*self._trips, *(call.answer for call in self._waiting), return_exceptions=True)
+
+    def _depart_soon(self) -> None:
+        # One turn of the loop later, so that calls of the same turn travel together.
+        if not self._is_departure_due and len(self._trips) < self._max_in_flight:
+            self._is_departure_due = True
+            asyncio.get_running_loop().call_soon(self._depart)
+
+    def _depart(self) -> None:
+        self._is_departure_due = False
+        if len(self._trips) >= self._max_in_flight:
+            return
+        calls = self._board()
+        if not calls:
+            return
+        task = asyncio.create_task(self._travel(calls))
+        self._trips.add(task)
+        task.add_done_callback(self._arrive)
+        if self._waiting:
+            self._depart_soon()
+
+    def _arrive(self, task: asyncio.Task[None]) -> None:
+        self._trips.discard(task)
+        if self._waiting:
+            self._depart_soon()
+
+    def _board(self) -> list[_Call[Item, Result]]:
+        """Take what may travel now; what shares a lane with a trip under way keeps its place in the line."""
+        boarded: list[_Call[Item, Result]] = []
+        left_behind: list[_Call[Item, Result]] = []
+        held_lanes: set[Hashable] = set()
+        solos: set[Hashable] = set()
+        for call in self._waiting:
+            may_board = (
+                len(boarded) < self._max_items
+                and call.lane not in self._busy
+                and call.lane not in held_lanes
+                and call.solo not in self._busy
+                and call.solo not in solos
+            )
+            if may_board:
+                boarded.append(call)
+                if call.solo is not None:
+                    solos.add(call.solo)
+            else:
+                left_behind.append(call)
+                if call.lane is not None:
+                    held_lanes.add(call.lane)
+        self._waiting = left_behind
+        return boarded
+
+    async def _travel(self, calls: list[_Call[Item, Result]]) -> None:
+        taken = {bond for call in calls for bond in (call.lane, call.solo) if bond is not None}
+        self._busy |= taken
+        try:
+            answers: Sequence[Result | Exception] = await self._trip([call.item for call in calls])
+        except Exception as fault:  # every caller of this trip has to hear of it
+            answers = [fault] * len(calls)
+        finally:
+            self._busy -= taken
+        for call, answer in zip(calls, answers, strict=True):
+            if call.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                call.answer.set_exception(answer)
+            else:
+                call.answer.set_result(answer)

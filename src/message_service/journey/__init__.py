@@ -1,0 +1,1 @@
+"""The path of a message, in order: submit, answer, watch; and recover, for whatever fell between. Read here first."""

@@ -1,0 +1,263 @@
+"""The second step, in a worker: a queued reply becomes text, or one visible failure.
+
+claim -> context window -> provider stream -> live channel -> finish -> nudge the next reply.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from message_service.clock import now
+from message_service.context.tokens import TokenCounter
+from message_service.context.window import Budget
+from message_service.errors import ClaimLost, ProviderError, RelayUnavailable, StoreUnavailable
+from message_service.ids import ReplyId, WorkerId
+from message_service.journey.compose import compose
+from message_service.live.channel import Channel
+from message_service.live.event import first_take
+from message_service.live.writer import LiveWriter
+from message_service.logs import log
+from message_service.messages.message import MAX_CONTENT_CHARACTERS
+from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus, Usage
+from message_service.providers.provider import Finished, Started, TextDelta, UsageReported
+from message_service.providers.router import Router, Switched
+from message_service.safety.sanitise import PieceSanitiser
+from message_service.store.claim import Claims
+from message_service.store.ending import Ended
+from message_service.store.finish import Finishing
+from message_service.store.path import PathReader
+from message_service.work.held import HeldReplies, Hold, StopReason
+from message_service.work.queue import WorkQueue
+from message_service.work.retry import RetryPolicy, TryAgain
+
+_PAUSE_BEFORE_FINISHING_AGAIN_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritingDesk:
+    """What answering needs."""
+
+    worker_id: WorkerId
+    claims: Claims
+    path: PathReader
+    counter: TokenCounter
+    budget: Budget
+    router: Router
+    channel: Channel
+    finishing: Finishing
+    queue: WorkQueue
+    held: HeldReplies
+    retry: RetryPolicy
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The reply as far as it has come."""
+
+    writer: LiveWriter
+    prompt_tokens: int = 0
+    provider: str | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    finish_reason: FinishReason | None = None
+
+
+async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
+    """See one reply through to its end, or hand it back. Safe to call twice: the second finds nothing to claim."""
+    claimed = await desk.claims.claim(reply_id, desk.worker_id)
+    if claimed is None:
+        return
+    draft = _Draft(
+        LiveWriter(
+            desk.channel,
+            claimed.id,
+            take=first_take(claimed.epoch),
+            kept_seconds=max(60, int(_remaining_seconds(claimed)) + 60),
+        )
+    )
+    with desk.held.hold(claimed) as hold:
+        try:
+            outcome = await _attempt(claimed, draft, hold, desk)
+            if outcome is not None:
+                ended = await _finish(hold, outcome, desk)
+                await draft.writer.end()
+                _tell(ended)
+                if ended.promoted is not None:
+                    desk.queue.announce(ended.promoted.reply_id, ended.promoted.kind)
+        except ClaimLost:
+            log.warning("reply.claim_lost", reply=claimed.id, epoch=claimed.epoch)
+        finally:
+            draft.writer.stop()
+
+
+async def _attempt(claimed: Reply, draft: _Draft, hold: Hold, desk: WritingDesk) -> Outcome | None:
+    """How this attempt ends the reply; None when it was handed back. Raises `ClaimLost`."""
+    if claimed.epoch > 1:
+        # Watchers may have seen text of an earlier attempt, of this worker or of a dead one.
+        draft.writer.reset("retried")
+    if claimed.is_cancel_requested:
+        await _take_over_text(claimed, draft, desk)
+        return _outcome(draft, desk, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
+    if _remaining_seconds(claimed) <= 0:
+        return _failure(draft, ReplyError("deadline_exceeded", "The reply was not finished before its deadline."))
+    if claimed.attempts > desk.retry.max_attempts:
+        return _failure(draft, ReplyError("too_many_attempts", "The reply was tried too often without an end."))
+
+    writing = asyncio.create_task(_write(claimed, draft, desk))
+    hold.write_in(writing)
+    try:
+        async with asyncio.timeout(_remaining_seconds(claimed)):
+            await writing
+    except ProviderError as error:
+        return await _after_failure(claimed, draft, error, desk)
+    except TimeoutError:
+        if draft.writer.text:
+            return _outcome(draft, desk, ReplyStatus.INCOMPLETE, FinishReason.ERROR)
+        return _failure(draft, ReplyError("deadline_exceeded", "The reply was not finished before its deadline."))
+    except asyncio.CancelledError:
+        return await _after_stop(claimed, draft, hold, desk)
+    except BaseException:
+        writing.cancel()
+        raise
+    status = ReplyStatus.COMPLETED if draft.finish_reason is FinishReason.STOP else ReplyStatus.INCOMPLETE
+    return _outcome(draft, desk, status, draft.finish_reason)
+
+
+async def _write(claimed: Reply, draft: _Draft, desk: WritingDesk) -> None:
+    """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`."""
+    prompt = await compose(claimed, path=desk.path, counter=desk.counter, budget=desk.budget)
+    draft.prompt_tokens = prompt.prompt_tokens
+    clean = PieceSanitiser()
+    room = MAX_CONTENT_CHARACTERS
+    stream = desk.router.stream(prompt, provider=claimed.asked.provider)
+    try:
+        async for event in stream:
+            if draft.writer.is_refused:
+                raise ClaimLost
+            match event:
+                case TextDelta(text):
+                    piece = clean.feed(text)[:room]
+                    room -= len(piece)
+                    if piece:
+                        draft.writer.write(piece)
+                    if room == 0:
+                        draft.finish_reason = FinishReason.LENGTH
+                        return
+                case Started(provider, model):
+                    draft.provider, draft.model = provider, model
+                    draft.writer.began(provider, model, claimed.attempts)
+                case UsageReported(usage):
+                    draft.usage = usage
+                case Switched(from_provider, to_provider, reason):
+                    draft.writer.switched(from_provider, to_provider, reason)
+                case Finished(reason):
+                    draft.finish_reason = reason
+    finally:
+        # At once, not when the garbage is collected: this closes the provider's connection.
+        await stream.aclose()
+
+
+async def _take_over_text(claimed: Reply, draft: _Draft, desk: WritingDesk) -> None:
+    """Keep what a worker wrote that died before it could cancel, where Redis still has it."""
+    try:
+        text = await desk.channel.text_so_far(claimed.id)
+    except RelayUnavailable:
+        return
+    if text:
+        draft.writer.write(text)
+
+
+async def _after_failure(claimed: Reply, draft: _Draft, error: ProviderError, desk: WritingDesk) -> Outcome | None:
+    log.warning(
+        "reply.attempt_failed", reply=claimed.id, attempt=claimed.attempts, provider=error.provider, error=error.code
+    )
+    if draft.writer.text:
+        # Text was shown: keeping it, marked incomplete, beats mixing it with another answer.
+        return _outcome(draft, desk, ReplyStatus.INCOMPLETE, FinishReason.ERROR, _reply_error(error))
+    decision = desk.retry.decide(error, attempts=claimed.attempts, remaining_seconds=_remaining_seconds(claimed))
+    if isinstance(decision, TryAgain):
+        if not await desk.claims.hand_back(claimed, delay_seconds=decision.after_seconds, is_attempt_counted=True):
+            raise ClaimLost
+        return None
+    return _failure(draft, _reply_error(error))
+
+
+async def _after_stop(claimed: Reply, draft: _Draft, hold: Hold, desk: WritingDesk) -> Outcome | None:
+    match hold.stop_reason:
+        case StopReason.CANCELLED:
+            return _outcome(draft, desk, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
+        case StopReason.DRAINING:
+            if await desk.claims.hand_back(claimed, delay_seconds=0, is_attempt_counted=False):
+                desk.queue.announce(claimed.id, claimed.kind)
+            return None
+        case StopReason.LOST:
+            raise ClaimLost
+        case None:
+            raise asyncio.CancelledError
+
+
+async def _finish(hold: Hold, outcome: Outcome, desk: WritingDesk) -> Ended:
+    """Store the end, again while the store is away and the reply is still ours as far as anybody knows."""
+    while True:
+        try:
+            return await desk.finishing.finish(hold.claimed, outcome)
+        except StoreUnavailable:
+            if hold.stop_reason is StopReason.LOST or _remaining_seconds(hold.claimed) <= 0:
+                raise
+            await asyncio.sleep(_PAUSE_BEFORE_FINISHING_AGAIN_SECONDS)
+
+
+def _outcome(
+    draft: _Draft,
+    desk: WritingDesk,
+    status: ReplyStatus,
+    reason: FinishReason | None,
+    error: ReplyError | None = None,
+) -> Outcome:
+    text = draft.writer.text
+    text_tokens = desk.counter.count(text) if text else 0
+    usage = draft.usage
+    if usage is None and draft.provider is not None:
+        usage = Usage(draft.prompt_tokens, text_tokens, is_estimated=True)
+    if usage is not None:
+        draft.writer.counted(usage)
+    return Outcome(
+        status=status,
+        take=draft.writer.take,
+        text=text,
+        text_tokens=text_tokens,
+        provider=draft.provider,
+        model=draft.model,
+        finish_reason=reason,
+        usage=usage,
+        error=error,
+    )
+
+
+def _failure(draft: _Draft, error: ReplyError) -> Outcome:
+    return Outcome(
+        status=ReplyStatus.FAILED,
+        take=draft.writer.take,
+        provider=draft.provider,
+        model=draft.model,
+        finish_reason=FinishReason.ERROR,
+        error=error,
+    )
+
+
+def _reply_error(error: ProviderError) -> ReplyError:
+    return ReplyError(error.code, error.sentence)
+
+
+def _remaining_seconds(claimed: Reply) -> float:
+    return (claimed.deadline - now()).total_seconds()
+
+
+def _tell(ended: Ended) -> None:
+    log.info(
+        "reply.ended",
+        reply=ended.reply.id,
+        message=ended.reply.message_id,
+        status=ended.reply.status.value,
+        attempts=ended.reply.attempts,
+        provider=ended.reply.provider,
+    )

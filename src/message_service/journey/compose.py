@@ -1,0 +1,40 @@
+"""What a model is asked for one reply: the instructions, and the newest messages on the path that fit."""
+
+from message_service.context.tokens import TokenCounter
+from message_service.context.window import Budget, Window, cut_to_fit
+from message_service.errors import ContextTooLong
+from message_service.messages.message import Message
+from message_service.messages.reply import Reply
+from message_service.providers.provider import Prompt, Turn
+from message_service.store.path import PathReader
+
+
+async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, budget: Budget) -> Prompt:
+    """The prompt for `reply`. Raises `ContextTooLong` when the instructions leave no room for the message."""
+    asked = reply.asked
+    max_output_tokens = asked.max_output_tokens or budget.output_reserve_tokens
+    window = Window(budget.context_tokens - max_output_tokens)
+    if asked.instructions:
+        window.pin(await counter.count_beside(asked.instructions))
+    room_tokens = window.free_tokens
+    if room_tokens <= 0:
+        raise ContextTooLong(
+            "The instructions leave no room for the message.", provider=asked.provider or "message-service"
+        )
+    await path.newest_first(reply.conversation_key, reply.message_id, window.is_full_for)
+    messages = window.turns()
+    return Prompt(
+        instructions=asked.instructions,
+        turns=tuple(_turn(message, room_tokens) for message in messages),
+        prompt_tokens=min(window.used_tokens, window.budget_tokens),
+        max_output_tokens=max_output_tokens,
+        model=asked.model,
+        temperature=asked.temperature,
+        stop=asked.stop,
+        attempt_id=f"{reply.id}.{reply.attempts}",
+        attempt=reply.attempts,
+    )
+
+
+def _turn(message: Message, room_tokens: int) -> Turn:
+    return Turn(message.role, cut_to_fit(message.content, tokens=message.tokens, budget_tokens=room_tokens))

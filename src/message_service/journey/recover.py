@@ -1,0 +1,45 @@
+"""The safety net, in every worker: keeps leases alive, hears of cancellations, and finds what nobody works on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from message_service.ids import ReplyId, WorkerId
+from message_service.messages.reply import WorkKind
+from message_service.store.claim import Claims
+from message_service.work.held import HeldReplies, StopReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SafetyNet:
+    """What recovering needs."""
+
+    worker_id: WorkerId
+    kinds: Sequence[WorkKind]
+    claims: Claims
+    held: HeldReplies
+
+
+async def find_lost(limit: int, *, net: SafetyNet) -> Sequence[ReplyId]:
+    """Replies whose worker is gone, whose word got lost on its way, or whose time to be tried again has come."""
+    lost = await net.claims.lost_ones(net.kinds, limit=limit)
+    return [reply_id for reply_id in lost if net.held.get(reply_id) is None]
+
+
+async def renew(*, net: SafetyNet) -> None:
+    """Extend the leases of all that is held here, and stop what is no longer ours."""
+    held = {hold.claimed.id: hold for hold in net.held}
+    if held and await net.claims.renew(list(held), net.worker_id) < len(held):
+        still_ours = {(found.reply_id, found.epoch) for found in await net.claims.held_by(net.worker_id)}
+        for reply_id, hold in held.items():
+            # What was finished meanwhile has left the registry and needs no stopping.
+            if (reply_id, hold.claimed.epoch) not in still_ours and net.held.get(reply_id) is hold:
+                hold.stop(StopReason.LOST)
+
+
+async def look_for_cancels(*, net: SafetyNet) -> None:
+    """Stop what somebody asked to stop, on whichever process they asked."""
+    if len(net.held):
+        for found in await net.claims.cancels_for(net.worker_id):
+            hold = net.held.get(found)
+            if hold is not None:
+                hold.stop(StopReason.CANCELLED)

@@ -1,0 +1,156 @@
+"""The first step: a message comes in, and is either refused or stored for good.
+
+idempotency -> rate limit -> sanitise -> accept -> nudge the queue.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from message_service.clock import now
+from message_service.context.tokens import TokenCounter
+from message_service.errors import (
+    ContentTooLong,
+    FieldFault,
+    RateLimited,
+    RelayUnavailable,
+    ValidationFailed,
+)
+from message_service.ids import CharacterId, ConversationId, MessageId, UserId, new_message_id, new_reply_id
+from message_service.limits.rate import WINDOW_SECONDS, Allowance, RateLimiter
+from message_service.messages.message import MAX_CONTENT_CHARACTERS, NewMessage, Role
+from message_service.messages.reply import Asked, NewReply, WorkKind
+from message_service.safety.sanitise import is_blank, sanitise
+from message_service.store.accept import Acceptance, Submission
+from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
+from message_service.store.messages import Messages
+from message_service.work.queue import WorkQueue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A message as its author sent it."""
+
+    user_id: UserId
+    conversation_id: ConversationId
+    content: str
+    role: Role = Role.USER
+    character_id: CharacterId | None = None
+    parent_id: MessageId | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    asked: Asked | None = None
+    """How to answer it. None: store it only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was stored, and what is left of the author's allowance (None where a replay cost nothing)."""
+
+    accepted: Accepted
+    allowance: Allowance | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontDesk:
+    """What submitting needs."""
+
+    idempotency: IdempotencyRecords
+    rate: RateLimiter
+    counter: TokenCounter
+    acceptance: Acceptance
+    messages: Messages
+    queue: WorkQueue
+    reply_deadline_seconds: float
+
+
+async def submit(draft: Draft, *, claim: IdempotencyClaim | None, desk: FrontDesk) -> Receipt:
+    """Check the message, keep it, and queue the reply it asks for.
+
+    Returns only when a majority holds it. Raises `RateLimited`, `ValidationFailed`, `ContentTooLong`,
+    `ConversationFull`, `IdempotencyKeyReused`; and `StoreUnavailable`, after which the same key tells
+    what happened.
+    """
+    if claim is not None and (first := await desk.idempotency.find(claim)) is not None:
+        return Receipt(first, None)
+    allowance = await spend_allowance(draft.user_id, desk)
+    content = checked_content(draft.content)
+    accepted = await desk.acceptance.accept(
+        Submission(
+            user_id=draft.user_id,
+            conversation_id=draft.conversation_id,
+            message=NewMessage(
+                id=new_message_id(),
+                user_id=draft.user_id,
+                conversation_id=draft.conversation_id,
+                role=draft.role,
+                content=content,
+                tokens=await desk.counter.count_beside(content),
+                created_at=now(),
+                parent_id=draft.parent_id,
+                character_id=draft.character_id,
+                metadata={sanitise(key): sanitise(value) for key, value in draft.metadata.items()},
+            ),
+            reply=_new_reply(draft.asked, WorkKind.REPLY, desk) if draft.asked is not None else None,
+            idempotency=claim,
+        )
+    )
+    _nudge(accepted, desk)
+    return Receipt(accepted, allowance)
+
+
+async def ask_again(
+    message_id: MessageId, user_id: UserId, asked: Asked, *, claim: IdempotencyClaim | None, desk: FrontDesk
+) -> Receipt:
+    """Queue another reply to a stored user message. Raises as `submit`, and `MessageNotFound`."""
+    if claim is not None and (first := await desk.idempotency.find(claim)) is not None:
+        return Receipt(first, None)
+    answered = await desk.messages.find_visible(message_id, user_id)
+    if answered.role is not Role.USER:
+        raise ValidationFailed([FieldFault("", "Only a user's message can be answered.")])
+    allowance = await spend_allowance(user_id, desk)
+    accepted = await desk.acceptance.accept(
+        Submission(
+            user_id=user_id,
+            conversation_id=answered.conversation_id,
+            answered=answered,
+            reply=_new_reply(asked, WorkKind.VARIANT, desk),
+            idempotency=claim,
+        )
+    )
+    _nudge(accepted, desk)
+    return Receipt(accepted, allowance)
+
+
+def checked_content(content: str) -> str:
+    """`content` as it is stored. Raises `ValidationFailed` for nothing to read, `ContentTooLong`."""
+    clean = sanitise(content)
+    if len(clean) > MAX_CONTENT_CHARACTERS:
+        raise ContentTooLong(
+            f"The content has {len(clean):,} characters; at most {MAX_CONTENT_CHARACTERS:,} are accepted."
+        )
+    if is_blank(clean):
+        raise ValidationFailed([FieldFault("/content", "There is nothing to read in it.")])
+    return clean
+
+
+async def spend_allowance(user_id: UserId, desk: FrontDesk) -> Allowance:
+    """One message of the user's limit. Without Redis the stored messages are counted instead."""
+    try:
+        return await desk.rate.spend(user_id)
+    except RelayUnavailable:
+        since = now() - timedelta(seconds=WINDOW_SECONDS)
+        posted = await desk.messages.count_posted(user_id, since=since, at_most=desk.rate.limit)
+        if posted >= desk.rate.limit:
+            raise RateLimited(
+                limit=desk.rate.limit, window_seconds=WINDOW_SECONDS, retry_after_seconds=WINDOW_SECONDS
+            ) from None
+        return Allowance(desk.rate.limit, desk.rate.limit - posted - 1, WINDOW_SECONDS)
+
+
+def _new_reply(asked: Asked, kind: WorkKind, desk: FrontDesk) -> NewReply:
+    return NewReply(id=new_reply_id(), asked=asked, kind=kind, deadline_seconds=desk.reply_deadline_seconds)
+
+
+def _nudge(accepted: Accepted, desk: FrontDesk) -> None:
+    # Behind another reply of its conversation it is told of when its turn comes.
+    if accepted.reply is not None and accepted.position == 0 and not accepted.is_replay:
+        desk.queue.announce(accepted.reply.id, accepted.reply.kind)

@@ -1,0 +1,1 @@
+"""What a watcher sees while a reply is written."""

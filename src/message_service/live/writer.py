@@ -1,0 +1,88 @@
+"""A worker's pen for one reply: numbers the events, and gathers text into at most 20 deltas a second."""
+
+import asyncio
+
+from message_service.errors import ClaimLost
+from message_service.ids import ReplyId
+from message_service.live.channel import Channel
+from message_service.live.event import Began, Counted, LiveEvent, Placed, Position, ProviderSwitched, Reset, Step, Text
+from message_service.messages.reply import Usage
+
+_SECONDS_BETWEEN_DELTAS = 0.05
+
+
+class LiveWriter:
+    """Writes one take after another. Never waits for Redis; `text` is all that was written of this take."""
+
+    def __init__(self, channel: Channel, reply_id: ReplyId, *, take: int, kept_seconds: int) -> None:
+        self._channel = channel
+        self._reply_id = reply_id
+        self._kept_seconds = kept_seconds
+        self.take = take
+        self._pieces: list[str] = []
+        self._pending: list[str] = []
+        self._characters = 0
+        self._next_delta_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.is_refused = False
+        """Whether a later claim has begun to write: this one must stop."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self._pieces)
+
+    def reset(self, reason: str) -> None:
+        """Begin this take where watchers may have seen an earlier one."""
+        self._append(Step.RESET, Reset(reason))
+
+    def switched(self, from_provider: str, to_provider: str, reason: str) -> None:
+        self._append(Step.SWITCHED, ProviderSwitched(from_provider, to_provider, reason))
+
+    def began(self, provider: str, model: str, attempt: int) -> None:
+        self._append(Step.STARTED, Began(provider, model, attempt))
+
+    def write(self, text: str) -> None:
+        self._pieces.append(text)
+        self._pending.append(text)
+        loop = asyncio.get_running_loop()
+        wait_seconds = self._next_delta_at - loop.time()
+        if wait_seconds <= 0:
+            self._show_text()
+        elif self._timer is None:
+            self._timer = loop.call_later(wait_seconds, self._show_text)
+
+    def counted(self, usage: Usage) -> None:
+        self._show_text()
+        self._append(Step.USAGE, Counted(usage))
+
+    async def end(self) -> None:
+        """The store has the end. Call it after that is true."""
+        self._show_text()
+        await self._channel.end(self._reply_id, Position(self.take, self._characters, Step.END))
+
+    def stop(self) -> None:
+        """Write nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._pending.clear()
+
+    def _show_text(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._pending:
+            text = "".join(self._pending)
+            self._pending.clear()
+            self._characters += len(text)
+            self._next_delta_at = asyncio.get_running_loop().time() + _SECONDS_BETWEEN_DELTAS
+            self._append(Step.TEXT, Text(text))
+
+    def _append(self, step: Step, event: LiveEvent) -> None:
+        position = Position(self.take, self._characters, step)
+        outcome = self._channel.append(self._reply_id, Placed(position, event), kept_seconds=self._kept_seconds)
+        outcome.add_done_callback(self._note_refusal)
+
+    def _note_refusal(self, outcome: asyncio.Future[None]) -> None:
+        if not outcome.cancelled() and isinstance(outcome.exception(), ClaimLost):
+            self.is_refused = True

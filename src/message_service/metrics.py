@@ -1,0 +1,161 @@
+"""All metrics by name, and the wrappers that feed them: what they measure knows nothing of it."""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from time import perf_counter
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+from message_service.errors import ProviderError, RelayUnavailable
+from message_service.messages.reply import Outcome, Reply, WorkKind
+from message_service.providers.provider import Finished, Prompt, Provider, ProviderEvent, TextDelta, UsageReported
+from message_service.providers.router import Router, Switched
+from message_service.store.accept import Acceptance, Submission
+from message_service.store.database import Database
+from message_service.store.ending import Ended
+from message_service.store.finish import Finishing
+from message_service.store.idempotency import Accepted, IdempotencyRecords
+from message_service.work.queue import WorkQueue
+
+_PREFIX = "message_service"
+_HTTP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+# The buckets of OpenTelemetry's conventions for generative AI.
+_MODEL_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+
+
+class Metrics:
+    """One registry a process. Labels are bounded: never a user, a conversation, a raw path or an error's text."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.http_requests = self._counter("http_requests", "HTTP requests.", "route", "method", "status")
+        self.http_seconds = self._histogram("http_request_seconds", "Time to answer.", _HTTP_SECONDS, "route")
+        self.streams_open = self._gauge("streams_open", "Watchers connected now.")
+        self.messages_accepted = self._counter("messages_accepted", "Messages stored.", "role")
+        self.idempotent_replays = self._counter("idempotent_replays", "Requests answered with their first result.")
+        self.replies_ended = self._counter("replies_ended", "Replies in their terminal state.", "status", "provider")
+        self.reply_seconds = self._histogram("reply_seconds", "From asking to the end.", _MODEL_SECONDS, "status")
+        self.replies_in_process = self._gauge("replies_in_process", "Replies this worker is answering.")
+        self.queue_waiting = self._gauge("queue_waiting", "Entries no worker has read.", "kind")
+        self.queue_in_process = self._gauge("queue_in_process", "Entries that are being worked on.", "kind")
+        self.provider_seconds = self._histogram(
+            "provider_seconds", "Time an attempt at a provider took.", _MODEL_SECONDS, "provider"
+        )
+        self.provider_first_token_seconds = self._histogram(
+            "provider_first_token_seconds", "Time to the first text of an attempt.", _MODEL_SECONDS, "provider"
+        )
+        self.provider_errors = self._counter("provider_errors", "Failed attempts.", "provider", "code")
+        self.provider_switches = self._counter("provider_switches", "Failovers.", "from_provider", "to_provider")
+        self.provider_tokens = self._counter("provider_tokens", "Tokens as reported.", "provider", "direction")
+
+    def exposition(self) -> bytes:
+        """Prometheus text format."""
+        return generate_latest(self.registry)
+
+    async def sample_queue(self, queue: WorkQueue) -> None:
+        """Set the queue's gauges; they keep their last values while Redis is away."""
+        for kind in WorkKind:
+            try:
+                depth = await queue.depth(kind)
+            except RelayUnavailable:
+                return
+            self.queue_waiting.labels(kind.value).set(depth.waiting)
+            self.queue_in_process.labels(kind.value).set(depth.in_process)
+
+    def in_process(self, answer: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        """`answer`, counted while it runs."""
+
+        async def counted(*args: object) -> None:
+            with self.replies_in_process.track_inprogress():
+                await answer(*args)
+
+        return counted
+
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        return Counter(f"{_PREFIX}_{name}", meaning, labels, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"{_PREFIX}_{name}", meaning, labels, registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"{_PREFIX}_{name}", meaning, labels, buckets=buckets, registry=self.registry)
+
+
+class MeteredAcceptance(Acceptance):
+    def __init__(self, database: Database, idempotency: IdempotencyRecords, metrics: Metrics) -> None:
+        super().__init__(database, idempotency)
+        self._metrics = metrics
+
+    async def accept(self, submission: Submission) -> Accepted:
+        accepted = await super().accept(submission)
+        if accepted.is_replay:
+            self._metrics.idempotent_replays.inc()
+        elif submission.message is not None:
+            self._metrics.messages_accepted.labels(accepted.message.role.value).inc()
+        return accepted
+
+
+class MeteredFinishing(Finishing):
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        super().__init__(database)
+        self._metrics = metrics
+
+    async def finish(self, claimed: Reply, outcome: Outcome) -> Ended:
+        ended = await super().finish(claimed, outcome)
+        status, provider = ended.reply.status.value, ended.reply.provider or "none"
+        self._metrics.replies_ended.labels(status, provider).inc()
+        if ended.reply.finished_at is not None:
+            seconds = (ended.reply.finished_at - ended.reply.created_at).total_seconds()
+            self._metrics.reply_seconds.labels(status).observe(max(0, seconds))
+        return ended
+
+
+class MeteredRouter(Router):
+    def __init__(self, providers: Sequence[Provider], metrics: Metrics) -> None:
+        super().__init__(providers)
+        self._metrics = metrics
+
+    async def stream(
+        self, prompt: Prompt, *, provider: str | None = None
+    ) -> AsyncGenerator[ProviderEvent | Switched, None]:
+        attempt = _Attempt(self._metrics)
+        async with aclosing(super().stream(prompt, provider=provider)) as events:
+            try:
+                async for event in events:
+                    attempt.see(event)
+                    yield event
+            except ProviderError as fault:
+                self._metrics.provider_errors.labels(fault.provider, fault.code).inc()
+                raise
+
+
+class _Attempt:
+    """Watches the events of one reply's attempts go by."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._began_at = perf_counter()
+        self._provider = "unknown"
+        self._has_text = False
+
+    def see(self, event: ProviderEvent | Switched) -> None:
+        metrics = self._metrics
+        if isinstance(event, TextDelta):
+            if not self._has_text:
+                self._has_text = True
+                metrics.provider_first_token_seconds.labels(self._provider).observe(self._seconds())
+        elif isinstance(event, UsageReported):
+            metrics.provider_tokens.labels(self._provider, "input").inc(event.usage.input_tokens)
+            metrics.provider_tokens.labels(self._provider, "output").inc(event.usage.output_tokens)
+        elif isinstance(event, Finished):
+            metrics.provider_seconds.labels(self._provider).observe(self._seconds())
+        elif isinstance(event, Switched):
+            metrics.provider_errors.labels(event.from_provider, event.reason).inc()
+            metrics.provider_switches.labels(event.from_provider, event.to_provider).inc()
+            self._began_at = perf_counter()
+        else:
+            self._provider = event.provider
+
+    def _seconds(self) -> float:
+        return perf_counter() - self._began_at

@@ -1,0 +1,228 @@
+"""What a provider says went wrong, as a class of our tree: from a status, headers and a body, whatever their shape."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import orjson
+
+from message_service.errors import (
+    ContextTooLong,
+    ModelUnavailable,
+    ProviderAuthFailed,
+    ProviderConnectFailed,
+    ProviderError,
+    ProviderOverloaded,
+    ProviderQuotaExhausted,
+    ProviderRateLimited,
+    ProviderRequestInvalid,
+    ProviderTimeout,
+    StreamCut,
+)
+
+MAX_RETRY_AFTER_SECONDS = 86_400.0
+"""A provider cannot put us off for longer; some answer with absurd numbers."""
+_MAX_QUOTED_CHARACTERS = 300
+
+_QUOTA_CODES = frozenset(
+    {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "billing_error"}
+)
+_RATE_CODES = frozenset({"rate_limit_exceeded", "rate_limit_error", "slow_down", "too_many_requests"})
+_OVERLOAD_CODES = frozenset({"overloaded_error", "server_is_overloaded", "engine_overloaded"})
+_AUTH_CODES = frozenset({"invalid_api_key", "authentication_error", "permission_error"})
+_CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error", "request_too_large"})
+_MODEL_CODES = frozenset({"model_not_found", "model_not_loaded"})
+_INVALID_CODES = frozenset({"invalid_request_error", "invalid_request"})
+
+_MODEL_ABSENT = re.compile(
+    r"no models? (?:is |are )?(?:currently )?loaded|model (?:has been |was |is )?(?:unloaded|not loaded)"
+    r"|failed to load (?:the )?model|(?:error|failed) loading model|loading model|insufficient system resources"
+    r"|model .{0,200}(?:not found|does not exist)",
+    re.IGNORECASE | re.DOTALL,
+)
+_CONTEXT_OVERFLOW = re.compile(
+    r"context (?:the )?(?:length|size|window|limit|overflow)|\bn_keep\b|\bn_ctx\b|prompt is too long",
+    re.IGNORECASE,
+)
+"""LM Studio and llama.cpp word it in at least five ways, and only llama.cpp gives it a type."""
+_CRASH = re.compile(r"\bcrashed\b", re.IGNORECASE)
+_WRONG_ADDRESS = re.compile(r"unexpected endpoint", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """A provider's error body, read as far as it can be."""
+
+    message: str = ""
+    codes: frozenset[str] = frozenset()
+    """Whatever it gave as `code` and `type`, in lower case."""
+    status: int | None = None
+    """The status inside the body: some servers report it there, under a 200."""
+
+
+def read_complaint(body: bytes) -> Complaint | None:
+    """The complaint in a body: an object, a string under `error`, or plain text. None if there is none.
+
+    A JSON body without an error in it is no complaint.
+    """
+    try:
+        parsed: object = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        text = body.decode("utf-8", "replace").strip()
+        is_page = text[:200].lstrip("\ufeff").lower().startswith(("<!doctype", "<html"))
+        return Complaint("" if is_page else text) if text else None
+    return complaint_from(parsed)
+
+
+def complaint_from(parsed: object) -> Complaint | None:
+    """As `read_complaint`, of JSON that was read already."""
+    if isinstance(parsed, str):
+        return Complaint(parsed)
+    if not isinstance(parsed, dict):
+        return None
+    error = parsed.get("error")
+    if isinstance(error, dict):
+        return _from_object(error)
+    if isinstance(error, str):
+        return Complaint(error, _codes(parsed))
+    if error is None and "choices" not in parsed and ("message" in parsed or "detail" in parsed):
+        return _from_object(parsed)
+    return None
+
+
+def _from_object(error: dict[str, object]) -> Complaint:
+    message = error.get("message") or error.get("detail") or error.get("error") or ""
+    status = error.get("code") if error.get("code") is not None else error.get("status")
+    if isinstance(status, str) and status.isdecimal():
+        status = int(status)
+    return Complaint(
+        message if isinstance(message, str) else orjson.dumps(message).decode(),
+        _codes(error),
+        status if isinstance(status, int) and 400 <= status <= 599 else None,
+    )
+
+
+def _codes(error: dict[str, object]) -> frozenset[str]:
+    return frozenset(value.lower() for key in ("code", "type") if isinstance(value := error.get(key), str))
+
+
+def classify(
+    provider: str,
+    status: int,
+    complaint: Complaint | None,
+    *,
+    retry_after_seconds: float | None = None,
+) -> ProviderError:
+    """The error for an answer of `status`, or for a complaint inside a stream that began with 200.
+
+    What the provider calls it goes before what it says in words, and both before the status: one
+    and the same overflow arrives under 200, 400 and 500.
+    """
+    complaint = complaint or Complaint()
+    effective = complaint.status if status < 400 and complaint.status else status
+    kind = _by_code(complaint) or _by_words(complaint, effective) or _by_status(effective)
+    return kind(
+        _sentence(kind, status, complaint.message),
+        provider=provider,
+        status=effective,
+        retry_after_seconds=retry_after_seconds,
+    )
+
+
+def _by_code(complaint: Complaint) -> type[ProviderError] | None:
+    for codes, kind in (
+        (_QUOTA_CODES, ProviderQuotaExhausted),
+        (_RATE_CODES, ProviderRateLimited),
+        (_OVERLOAD_CODES, ProviderOverloaded),
+        (_AUTH_CODES, ProviderAuthFailed),
+        (_CONTEXT_CODES, ContextTooLong),
+        (_MODEL_CODES, ModelUnavailable),
+    ):
+        if complaint.codes & codes:
+            return kind
+    return None
+
+
+def _by_words(complaint: Complaint, status: int) -> type[ProviderError] | None:
+    if status in (401, 402, 403, 429):
+        return None  # these say it all, and their sentences speak of limits too
+    # A model that did not load for want of memory names the context length it was to be loaded with.
+    for words, kind in (
+        (_WRONG_ADDRESS, ProviderConnectFailed),
+        (_MODEL_ABSENT, ModelUnavailable),
+        (_CONTEXT_OVERFLOW, ContextTooLong),
+        (_CRASH, StreamCut),
+    ):
+        if words.search(complaint.message):
+            return kind
+    return ProviderRequestInvalid if complaint.codes & _INVALID_CODES and status < 500 else None
+
+
+def _by_status(status: int) -> type[ProviderError]:
+    exact: dict[int, type[ProviderError]] = {
+        401: ProviderAuthFailed,
+        402: ProviderQuotaExhausted,
+        403: ProviderAuthFailed,
+        404: ProviderConnectFailed,
+        405: ProviderConnectFailed,
+        408: ProviderTimeout,
+        413: ContextTooLong,
+        429: ProviderRateLimited,
+        504: ProviderTimeout,
+    }
+    if status in exact:
+        return exact[status]
+    if status >= 500:
+        return ProviderOverloaded
+    if status >= 400:
+        return ProviderRequestInvalid
+    # A redirect is not followed; a 200 that complains without a class of its own is a broken stream.
+    return ProviderConnectFailed if status >= 300 else StreamCut
+
+
+def _sentence(kind: type[ProviderError], status: int, message: str) -> str:
+    if kind is ProviderAuthFailed:
+        return f"{kind.sentence} Check its API key."  # its own words may quote the key
+    if kind is ProviderConnectFailed:
+        return f"What answers at the provider's address (status {status}) is not the API expected there: check its URL."
+    quoted = " ".join(message[: 4 * _MAX_QUOTED_CHARACTERS].split())[:_MAX_QUOTED_CHARACTERS]
+    told = f"status {status}" if status >= 300 else "in its stream"
+    return f"{kind.sentence} It said ({told}): {quoted}" if quoted else f"{kind.sentence} ({told})"
+
+
+def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
+    """How long the provider asks us to wait.
+
+    `retry-after-ms`, which OpenAI added, before `Retry-After` (RFC 9110, 10.2.3): seconds or a date.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return _bounded(milliseconds / 1000)
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    seconds = _number(value)
+    if seconds is not None:
+        return _bounded(seconds)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return _bounded((moment - (now or datetime.now(UTC))).total_seconds())
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)

@@ -1,0 +1,149 @@
+"""HTTP to a provider: a POST whose answer is a stream of events, a GET whose answer is JSON. Nothing foreign leaves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from io import BytesIO
+
+import aiohttp
+import orjson
+
+from message_service.errors import ProviderConnectFailed, ProviderError, ProviderTimeout, StreamCut
+from message_service.providers.faults import classify, read_complaint, retry_after_seconds
+from message_service.providers.sse import SseEvent, SseEventTooLarge, SseParser
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+ERROR_BODY_TIMEOUT_SECONDS = 2.0
+MAX_ERROR_BODY_BYTES = 65_536
+MAX_JSON_BODY_BYTES = 4_194_304
+
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
+_FOREIGN = (aiohttp.ClientError, OSError, RuntimeError, SseEventTooLarge)
+"""What aiohttp and the socket raise; RuntimeError when the session or the connection was closed under us."""
+
+
+class EventResponse:
+    """The events of one open answer."""
+
+    def __init__(self, provider: str, response: aiohttp.ClientResponse) -> None:
+        self._provider = provider
+        self._content = response.content
+        self._parser = SseParser()
+
+    async def read(self, deadline: float) -> list[SseEvent] | None:
+        """The events that arrived, perhaps none; None at the end of the body. `deadline` is on the loop's clock.
+
+        Raises `ProviderTimeout`, and `StreamCut` when the connection breaks or an event is too large.
+        """
+        try:
+            async with asyncio.timeout_at(deadline):
+                chunk = await self._content.readany()
+            return self._parser.feed(chunk) if chunk else None
+        except _FOREIGN as fault:
+            raise _ours(self._provider, fault) from fault
+
+
+@asynccontextmanager
+async def post_for_events(
+    session: aiohttp.ClientSession,
+    url: str,
+    *,
+    provider: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    deadline: float,
+) -> AsyncIterator[EventResponse]:
+    """Open a stream; leaving the context closes its connection at once, which is what stops a provider.
+
+    `deadline` for the head of the answer is on the loop's clock. Raises `ProviderError`.
+    """
+    try:
+        async with asyncio.timeout_at(deadline):
+            response = await session.post(
+                url,
+                data=BytesIO(body),
+                headers={
+                    **headers,
+                    "Content-Type": "application/json",
+                    "Accept": "text/event-stream",
+                    "Accept-Encoding": "identity",
+                    # Reusing an idle connection would race with the server closing it, and a POST is not sent twice.
+                    "Connection": "close",
+                },
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+            )
+    except _FOREIGN as fault:
+        raise _ours(provider, fault, is_answered=False) from fault
+    try:
+        if response.status != 200 or not _may_be_event_stream(response):
+            raise await _refusal(provider, response)
+        yield EventResponse(provider, response)
+    finally:
+        response.close()
+
+
+async def get_json(
+    session: aiohttp.ClientSession, url: str, *, provider: str, headers: Mapping[str, str], timeout_seconds: float
+) -> object:
+    """The JSON at `url`. Raises `ProviderError`; its `status` is the answer's."""
+    try:
+        async with (
+            asyncio.timeout(timeout_seconds),
+            session.get(url, headers=headers, timeout=_TIMEOUT, allow_redirects=False) as response,
+        ):
+            if response.status != 200:
+                raise await _refusal(provider, response)
+            return orjson.loads(await _read_at_most(response, MAX_JSON_BODY_BYTES))
+    except orjson.JSONDecodeError as fault:
+        raise ProviderConnectFailed(
+            "What answers at the provider's address is not the API expected there: check its URL.",
+            provider=provider,
+            status=200,
+        ) from fault
+    except _FOREIGN as fault:
+        raise _ours(provider, fault, is_answered=False) from fault
+
+
+def _may_be_event_stream(response: aiohttp.ClientResponse) -> bool:
+    declared = response.headers.get("Content-Type", "")
+    return not declared or declared.lower().startswith("text/event-stream")
+
+
+async def _refusal(provider: str, response: aiohttp.ClientResponse) -> ProviderError:
+    """The error that an answer which is no stream stands for; its body counts as far as it comes."""
+    body = b""
+    try:
+        async with asyncio.timeout(ERROR_BODY_TIMEOUT_SECONDS):
+            body = await _read_at_most(response, MAX_ERROR_BODY_BYTES)
+    except _FOREIGN:
+        pass  # the status alone has to do
+    complaint = read_complaint(body)
+    if response.status == 200 and complaint is None:
+        return StreamCut("The provider answered 200, but not with a stream.", provider=provider, status=200)
+    return classify(provider, response.status, complaint, retry_after_seconds=retry_after_seconds(response.headers))
+
+
+async def _read_at_most(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    body = bytearray()
+    while len(body) < max_bytes and (chunk := await response.content.readany()):
+        body += chunk
+    return bytes(body[:max_bytes])
+
+
+def _ours(provider: str, fault: BaseException, *, is_answered: bool = True) -> ProviderError:
+    """The error of our tree for one of `_FOREIGN`. `is_answered`: the head of the answer had come."""
+    match fault:
+        case aiohttp.ConnectionTimeoutError():
+            detail = f"The provider cannot be reached: no connection within {CONNECT_TIMEOUT_SECONDS:g} s."
+            return ProviderConnectFailed(detail, provider=provider)
+        case TimeoutError():
+            return ProviderTimeout(provider=provider)
+        case SseEventTooLarge():
+            return StreamCut("The provider sent an event that is too large.", provider=provider)
+        case aiohttp.ClientConnectorError() | aiohttp.InvalidURL() | aiohttp.ClientResponseError():
+            return ProviderConnectFailed(provider=provider)
+        case _ if not is_answered:
+            return StreamCut("The provider closed the connection without an answer.", provider=provider)
+        case _:
+            return StreamCut(provider=provider)

@@ -1,0 +1,87 @@
+"""Redis, which wakes people up and loses nothing that matters: connections with short patience."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from message_service.errors import InvalidSettings, RelayUnavailable
+
+PREFIX = "message_service"
+"""Every key starts with it."""
+
+BLOCK_SECONDS = 1.0
+"""How long a blocking read waits before it looks up; well under the blocking client's time-out."""
+
+_CONNECT_SECONDS = 0.5
+_ANSWER_SECONDS = 1.0
+_REST_AFTER_FAILURE_SECONDS = 1.0
+
+
+class Relay:
+    """Two clients: `quick` for commands that answer at once, `patient` for blocking reads.
+
+    After a failure everything fails at once for a second, so that a hung Redis costs nobody a
+    time-out each.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.quick = _client(url, answer_seconds=_ANSWER_SECONDS, connections=32)
+            self.patient = _client(url, answer_seconds=BLOCK_SECONDS + 2, connections=64)
+        except ValueError as fault:
+            raise InvalidSettings(f"MESSAGE_SERVICE_REDIS_URL is not a Redis URL: {fault}") from fault
+        self._resting_until = 0.0
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether Redis failed within the last second."""
+        return monotonic() < self._resting_until
+
+    @contextmanager
+    def reaching(self) -> Iterator[None]:
+        """Turns the driver's errors into `RelayUnavailable`. A refusal by a command (`ResponseError`) passes."""
+        if self.is_resting:
+            raise RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS)
+        try:
+            yield
+        except ResponseError:
+            raise
+        except (RedisError, OSError) as fault:
+            self._resting_until = monotonic() + _REST_AFTER_FAILURE_SECONDS
+            raise RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault
+
+    async def ping(self) -> None:
+        """Raises `RelayUnavailable` unless Redis answers now."""
+        self._resting_until = 0.0
+        with self.reaching():
+            await self.quick.ping()
+
+
+@asynccontextmanager
+async def open_relay(url: str) -> AsyncIterator[Relay]:
+    """A relay that need not be reachable yet."""
+    relay = Relay(url)
+    try:
+        yield relay
+    finally:
+        for client in (relay.quick, relay.patient):
+            await client.aclose(close_connection_pool=True)
+
+
+def _client(url: str, *, answer_seconds: float, connections: int) -> Redis:
+    # The driver's own retries would turn one time-out into ten, and repeat scripts that count.
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=_ANSWER_SECONDS,
+        socket_timeout=answer_seconds,
+        socket_connect_timeout=_CONNECT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        decode_responses=True,
+    )
+    return Redis(connection_pool=pool)

@@ -1,0 +1,1 @@
+"""May this text pass, and in what form?"""

@@ -1,0 +1,1 @@
+"""MongoDB, the truth. Nothing outside this folder speaks to it."""

@@ -1,0 +1,130 @@
+"""CLAIM and what follows from it: a lease on the server's clock, an epoch that fences, and handing back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import ASCENDING, ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from message_service.ids import ReplyId, WorkerId
+from message_service.messages.reply import Reply, WorkKind
+from message_service.store.database import Database, reaching_the_store
+from message_service.store.mapping import reply_from_row
+
+_IS_DUE = {"$expr": {"$lte": ["$not_before", "$$NOW"]}}
+_LEASE_IS_OVER = {"$expr": {"$lt": ["$lease_until", "$$NOW"]}}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A reply that a worker holds, as the store sees it."""
+
+    reply_id: ReplyId
+    epoch: int
+
+
+class Claims:
+    """Every time here is the server's, so no worker's clock matters; safety rests on the epoch alone."""
+
+    def __init__(self, database: Database, *, lease_seconds: float) -> None:
+        self._replies = database.replies
+        self._lease_milliseconds = int(lease_seconds * 1000)
+
+    async def claim(self, reply_id: ReplyId, worker: WorkerId) -> Reply | None:
+        """Take the reply if it is its turn, or if whoever had it let the lease run out. None: not to be had."""
+        claimable = {
+            "_id": reply_id,
+            "$or": [
+                {"status": "queued", "is_next": True, **_IS_DUE},
+                {"status": "running", **_LEASE_IS_OVER},
+            ],
+        }
+        take_it: list[dict[str, Any]] = [
+            {
+                "$set": {
+                    "status": "running",
+                    "owner": worker,
+                    "lease_until": self._end_of_lease(),
+                    "epoch": {"$add": ["$epoch", 1]},
+                    # Counted before the work, so that a message which kills its worker is counted too.
+                    "attempts": {"$add": ["$attempts", 1]},
+                    "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
+                }
+            }
+        ]
+        with reaching_the_store():
+            try:
+                row = await self._replies.find_one_and_update(claimable, take_it, return_document=ReturnDocument.AFTER)
+            except DuplicateKeyError:
+                return None  # another reply of the conversation is running; the index says so
+        return reply_from_row(row) if row else None
+
+    async def renew(self, reply_ids: Sequence[ReplyId], worker: WorkerId) -> int:
+        """Extend the leases `worker` still has; how many of `reply_ids` that were."""
+        with reaching_the_store():
+            result = await self._replies.update_many(
+                {"owner": worker, "status": "running", "_id": {"$in": list(reply_ids)}},
+                [{"$set": {"lease_until": self._end_of_lease()}}],
+            )
+        return result.matched_count
+
+    async def held_by(self, worker: WorkerId) -> list[Held]:
+        """What `worker` holds, as the store sees it."""
+        with reaching_the_store():
+            rows = await self._replies.find({"owner": worker, "status": "running"}, {"epoch": 1}).to_list()
+        return [Held(row["_id"], row["epoch"]) for row in rows]
+
+    async def cancels_for(self, worker: WorkerId) -> list[ReplyId]:
+        """Which of the replies `worker` holds somebody asked to stop."""
+        wanted = {"owner": worker, "status": "running", "is_cancel_requested": True}
+        with reaching_the_store():
+            rows = await self._replies.find(wanted, {"_id": 1}).to_list()
+        return [row["_id"] for row in rows]
+
+    async def hand_back(self, claimed: Reply, *, delay_seconds: float, is_attempt_counted: bool) -> bool:
+        """Let the reply wait in the queue again for `delay_seconds`. False: it was no longer ours."""
+        with reaching_the_store():
+            result = await self._replies.update_one(
+                {"_id": claimed.id, "epoch": claimed.epoch, "status": "running"},
+                [
+                    {
+                        "$set": {
+                            "status": "queued",
+                            "not_before": {"$add": ["$$NOW", int(delay_seconds * 1000)]},
+                            "attempts": {"$subtract": ["$attempts", 0 if is_attempt_counted else 1]},
+                        }
+                    },
+                    {"$unset": ["owner", "lease_until"]},
+                ],
+            )
+        return result.matched_count == 1
+
+    async def lost_ones(self, kinds: Sequence[WorkKind], *, limit: int) -> list[ReplyId]:
+        """Replies that can be claimed now, oldest first: nobody was told of them, or their worker is gone."""
+        wanted = [kind.value for kind in kinds]
+        with reaching_the_store():
+            expired = await self._replies.find(
+                {"status": "running", "kind": {"$in": wanted}, **_LEASE_IS_OVER},
+                {"_id": 1},
+                sort=[("lease_until", ASCENDING)],
+                limit=limit,
+            ).to_list()
+            ready = await self._replies.find(
+                {"status": "queued", "is_next": True, "kind": {"$in": wanted}, **_IS_DUE},
+                {"_id": 1},
+                sort=[("kind", ASCENDING), ("_id", ASCENDING)],
+                limit=limit,
+            ).to_list()
+        return [row["_id"] for row in [*expired, *ready]][:limit]
+
+    async def expire(self, worker: WorkerId) -> int:
+        """End all leases of a worker that is known to be dead; how many it had."""
+        with reaching_the_store():
+            result = await self._replies.update_many(
+                {"owner": worker, "status": "running"}, [{"$set": {"lease_until": {"$subtract": ["$$NOW", 1]}}}]
+            )
+        return result.matched_count
+
+    def _end_of_lease(self) -> dict[str, Any]:
+        return {"$add": ["$$NOW", self._lease_milliseconds]}

@@ -1,0 +1,97 @@
+"""Opens MongoDB with the promises the rest relies on, and creates the indexes."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pymongo
+from beanie import init_beanie
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import ConfigurationError, DuplicateKeyError, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from message_service.errors import InvalidSettings, StoreUnavailable
+from message_service.store.documents import ALL_DOCUMENTS
+
+Row = dict[str, Any]
+
+OPERATION_SECONDS = 5.0
+"""Bound on any call to the store, finding a server included."""
+
+
+class Database:
+    """The collections by name, and the client for transactions."""
+
+    def __init__(self, client: AsyncMongoClient[Row], name: str) -> None:
+        self.client = client
+        self.database: AsyncDatabase[Row] = client[name]
+        self.conversations: AsyncCollection[Row] = self.database["conversations"]
+        self.messages: AsyncCollection[Row] = self.database["messages"]
+        self.replies: AsyncCollection[Row] = self.database["replies"]
+        self.idempotency: AsyncCollection[Row] = self.database["idempotency"]
+        self.usage: AsyncCollection[Row] = self.database["usage"]
+        self.audit: AsyncCollection[Row] = self.database["audit"]
+
+    async def ping(self) -> None:
+        """Raises `StoreUnavailable` unless a primary answers."""
+        with reaching_the_store(seconds=2):
+            await self.client.admin.command("ping")
+
+
+@asynccontextmanager
+async def open_database(url: str, name: str, *, role: str, with_indexes: bool) -> AsyncIterator[Database]:
+    """A connected database; `role` names this process in the server's log.
+
+    A write counts when a majority holds it in its journal: implicit defaults weaken with an arbiter.
+    Raises `StoreUnavailable`, and `InvalidSettings` for a URL that cannot be one.
+    """
+    try:
+        client: AsyncMongoClient[Row] = AsyncMongoClient(
+            url,
+            appname=f"message-service-{role}",
+            w="majority",
+            journal=True,
+            readConcernLevel="majority",
+            retryWrites=True,
+            retryReads=True,
+            timeoutMS=int(OPERATION_SECONDS * 1000),
+            connectTimeoutMS=1000,
+            serverSelectionTimeoutMS=4000,
+            heartbeatFrequencyMS=1000,
+            maxPoolSize=64,
+            tz_aware=True,
+        )
+    except (PyMongoError, ValueError) as fault:
+        raise InvalidSettings(f"MESSAGE_SERVICE_MONGODB_URL is not a MongoDB URL: {fault}") from fault
+    try:
+        database = Database(client, name)
+        with reaching_the_store():
+            await init_beanie(database.database, document_models=ALL_DOCUMENTS, skip_indexes=not with_indexes)
+        yield database
+    finally:
+        await client.close()
+
+
+def durable_options() -> tuple[ReadConcern, WriteConcern]:
+    """Transactions ignore what the client was opened with, so they are told again."""
+    return ReadConcern("snapshot"), WriteConcern(w="majority", j=True)
+
+
+@contextmanager
+def reaching_the_store(*, seconds: float = OPERATION_SECONDS) -> Iterator[None]:
+    """Bounds what happens inside and turns the driver's errors into `StoreUnavailable`.
+
+    `DuplicateKeyError` passes: it is an answer, not a failure.
+    """
+    try:
+        with pymongo.timeout(seconds):
+            yield
+    except DuplicateKeyError:
+        raise
+    except ConfigurationError as fault:
+        raise InvalidSettings(f"MongoDB cannot be used as configured: {fault}") from fault
+    except PyMongoError as fault:
+        raise StoreUnavailable(retry_after_seconds=1) from fault

@@ -1,0 +1,184 @@
+"""The collections: their fields and indexes. Hot paths read and write them as plain documents through `mapping`."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from beanie import Document
+from pydantic import BaseModel
+from pymongo import ASCENDING, IndexModel
+
+IDEMPOTENCY_KEPT_SECONDS = 24 * 3600
+
+
+class ConversationDocument(Document):
+    """`_id` is the conversation key."""
+
+    id: str  # type: ignore[assignment]  # ours are strings, Beanie's default is an ObjectId
+    user_id: str
+    conversation_id: str
+    last_seq: int
+    reserved: int
+    asked_replies: int
+    head: str | None
+    active_reply: str | None
+    waiting_replies: int
+
+    class Settings:
+        name = "conversations"
+
+
+class UsageFields(BaseModel):
+    input_tokens: int
+    output_tokens: int
+    is_estimated: bool
+
+
+class MessageDocument(Document):
+    id: str  # type: ignore[assignment]
+    conversation_key: str
+    conversation_id: str
+    user_id: str
+    seq: int
+    parent_id: str | None = None
+    role: str
+    content: str
+    tokens: int
+    created_at: datetime
+    character_id: str | None = None
+    metadata: dict[str, str] | None = None
+    reply_to: str | None = None
+    provider: str | None = None
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: UsageFields | None = None
+    deleted_at: datetime | None = None
+
+    class Settings:
+        name = "messages"
+        indexes: ClassVar = [
+            IndexModel([("conversation_key", ASCENDING), ("seq", ASCENDING)], name="path", unique=True),
+            # Counts a user's last minute when Redis cannot; assistant messages are nobody's to limit.
+            IndexModel(
+                [("user_id", ASCENDING), ("created_at", ASCENDING)],
+                name="posted",
+                partialFilterExpression={"role": {"$in": ["user", "system"]}},
+            ),
+        ]
+
+
+class ReplyDocument(Document):
+    id: str  # type: ignore[assignment]
+    message_id: str
+    conversation_key: str
+    conversation_id: str
+    user_id: str
+    turn: int
+    is_next: bool
+    """Whether it is this reply's turn in its conversation."""
+    status: str
+    kind: str
+    asked: dict[str, Any]
+    fallback_head: str
+    """What the conversation's head returns to if this reply ends without text."""
+    created_at: datetime
+    deadline: datetime
+    character_id: str | None = None
+    not_before: datetime | None = None
+    attempts: int = 0
+    epoch: int = 0
+    owner: str | None = None
+    lease_until: datetime | None = None
+    is_cancel_requested: bool = False
+    take: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    provider: str | None = None
+    model: str | None = None
+    finish_reason: str | None = None
+    usage: UsageFields | None = None
+    error: dict[str, str] | None = None
+
+    class Settings:
+        name = "replies"
+        indexes: ClassVar = [
+            IndexModel([("message_id", ASCENDING), ("turn", ASCENDING)], name="variants"),
+            IndexModel(
+                [("conversation_key", ASCENDING), ("turn", ASCENDING)],
+                name="turns",
+                partialFilterExpression={"status": {"$in": ["queued", "running"]}},
+            ),
+            IndexModel(
+                [("conversation_key", ASCENDING)],
+                name="one_running",
+                unique=True,
+                partialFilterExpression={"status": "running"},
+            ),
+            IndexModel(
+                [("kind", ASCENDING), ("_id", ASCENDING)],
+                name="ready",
+                partialFilterExpression={"status": "queued", "is_next": True},
+            ),
+            IndexModel([("lease_until", ASCENDING)], name="leases", partialFilterExpression={"status": "running"}),
+            IndexModel([("owner", ASCENDING)], name="owned", partialFilterExpression={"status": "running"}),
+        ]
+
+
+class IdempotencyDocument(Document):
+    """`_id` is the user id and the key; the first result is rebuilt from what it names."""
+
+    id: str  # type: ignore[assignment]
+    body_hash: bytes
+    message_id: str
+    reply_id: str | None
+    position: int | None
+    created_at: datetime
+
+    class Settings:
+        name = "idempotency"
+        indexes: ClassVar = [
+            IndexModel([("created_at", ASCENDING)], name="kept_for_a_day", expireAfterSeconds=IDEMPOTENCY_KEPT_SECONDS)
+        ]
+
+
+class UsageDocument(Document):
+    """Append-only: one row for each reply that used tokens. `_id` is the reply id and its epoch."""
+
+    id: str  # type: ignore[assignment]
+    reply_id: str
+    user_id: str
+    conversation_id: str
+    provider: str | None
+    model: str | None
+    input_tokens: int
+    output_tokens: int
+    is_estimated: bool
+    at: datetime
+
+    class Settings:
+        name = "usage"
+        indexes: ClassVar = [IndexModel([("user_id", ASCENDING), ("at", ASCENDING)], name="by_user")]
+
+
+class AuditDocument(Document):
+    """Append-only: who did what to which message or reply, and when. Never any text."""
+
+    action: str
+    user_id: str
+    conversation_id: str
+    subject: str
+    at: datetime
+    outcome: str | None = None
+
+    class Settings:
+        name = "audit"
+        indexes: ClassVar = [IndexModel([("user_id", ASCENDING), ("_id", ASCENDING)], name="by_user")]
+
+
+ALL_DOCUMENTS: list[type[Document]] = [
+    ConversationDocument,
+    MessageDocument,
+    ReplyDocument,
+    IdempotencyDocument,
+    UsageDocument,
+    AuditDocument,
+]

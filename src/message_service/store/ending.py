@@ -1,0 +1,155 @@
+"""What every end of a reply writes, inside the transaction of whoever ends it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import ASCENDING, ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from message_service.clock import now
+from message_service.ids import MessageId, ReplyId
+from message_service.messages.message import Message, Role
+from message_service.messages.reply import Outcome, Reply, WorkKind
+from message_service.store.audit import AuditAction, audit_row
+from message_service.store.database import Database
+from message_service.store.mapping import (
+    conversation_from_row,
+    conversation_to_row,
+    message_to_row,
+    reply_from_row,
+    usage_to_row,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """The reply whose turn it is now."""
+
+    reply_id: ReplyId
+    kind: WorkKind
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    reply: Reply
+    message: Message | None
+    """The stored text, if there was any."""
+    promoted: Promoted | None
+
+
+async def end_reply(
+    database: Database, filter_: dict[str, Any], outcome: Outcome, session: AsyncClientSession
+) -> Ended | None:
+    """End the one reply that `filter_` names: its state, its message, its usage, and the next one's turn.
+
+    None, and nothing written, when no reply matches: the filter is the fence.
+    """
+    ended_at = now()
+    changes: dict[str, Any] = {
+        "status": outcome.status.value,
+        "is_next": False,
+        "take": outcome.take,
+        "finished_at": ended_at,
+        "provider": outcome.provider,
+        "model": outcome.model,
+        "finish_reason": outcome.finish_reason.value if outcome.finish_reason else None,
+        "usage": usage_to_row(outcome.usage),
+        "error": {"code": outcome.error.code, "detail": outcome.error.detail} if outcome.error else None,
+    }
+    row = await database.replies.find_one_and_update(
+        filter_,
+        {
+            "$set": {field: value for field, value in changes.items() if value is not None},
+            "$unset": {"owner": "", "lease_until": "", "not_before": ""},
+        },
+        return_document=ReturnDocument.AFTER,
+        session=session,
+    )
+    if row is None:
+        return None
+    reply = reply_from_row(row)
+    seq, promoted = await _leave_the_line(database, reply, row, outcome, session)
+    message = _message_of(reply, outcome, seq) if outcome.text else None
+    if message is not None:
+        await database.messages.insert_one(message_to_row(message), session=session)
+    if outcome.usage is not None:
+        await database.usage.insert_one(_usage_row(reply, outcome), session=session)
+    await database.audit.insert_one(
+        audit_row(
+            AuditAction.REPLY_ENDED,
+            user_id=reply.user_id,
+            conversation_id=reply.conversation_id,
+            subject=reply.id,
+            at=ended_at,
+            outcome=outcome.status.value,
+        ),
+        session=session,
+    )
+    return Ended(reply, message, promoted)
+
+
+async def _leave_the_line(
+    database: Database, reply: Reply, row: dict[str, Any], outcome: Outcome, session: AsyncClientSession
+) -> tuple[int, Promoted | None]:
+    """Write the conversation without this reply; the seq of its message, and whose turn it is now."""
+    stored = await database.conversations.find_one({"_id": reply.conversation_key}, session=session)
+    assert stored is not None, "a reply is stored with its conversation"
+    before = conversation_from_row(stored)
+    promoted = None
+    if before.active_reply == reply.id and before.waiting_replies:
+        promoted = await _promote_oldest(database, reply, session)
+    after = before.without_reply(
+        reply.id,
+        has_text=bool(outcome.text),
+        fallback_head=MessageId(row["fallback_head"]),
+        next_reply=promoted.reply_id if promoted else None,
+    )
+    await database.conversations.update_one(
+        {"_id": reply.conversation_key}, {"$set": conversation_to_row(after)}, session=session
+    )
+    return after.last_seq, promoted
+
+
+async def _promote_oldest(database: Database, reply: Reply, session: AsyncClientSession) -> Promoted | None:
+    row = await database.replies.find_one_and_update(
+        {"conversation_key": reply.conversation_key, "status": "queued"},
+        {"$set": {"is_next": True}},
+        projection={"kind": 1},
+        sort=[("turn", ASCENDING)],
+        session=session,
+    )
+    return Promoted(ReplyId(row["_id"]), WorkKind(row["kind"])) if row else None
+
+
+def _message_of(reply: Reply, outcome: Outcome, seq: int) -> Message:
+    return Message(
+        id=MessageId(reply.id),
+        conversation_id=reply.conversation_id,
+        user_id=reply.user_id,
+        seq=seq,
+        parent_id=reply.message_id,
+        role=Role.ASSISTANT,
+        content=outcome.text,
+        tokens=outcome.text_tokens,
+        created_at=now(),
+        character_id=reply.character_id,
+        reply_to=reply.message_id,
+        provider=outcome.provider,
+        model=outcome.model,
+        finish_reason=outcome.finish_reason,
+        usage=outcome.usage,
+    )
+
+
+def _usage_row(reply: Reply, outcome: Outcome) -> dict[str, Any]:
+    assert outcome.usage is not None
+    return {
+        "_id": f"{reply.id} {reply.epoch}",
+        "reply_id": reply.id,
+        "user_id": reply.user_id,
+        "conversation_id": reply.conversation_id,
+        "provider": outcome.provider,
+        "model": outcome.model,
+        "at": now(),
+        **(usage_to_row(outcome.usage) or {}),
+    }

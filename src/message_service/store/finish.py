@@ -1,0 +1,96 @@
+"""FINISH and CANCEL: the two ways a reply reaches its one terminal state."""
+
+from dataclasses import dataclass
+
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from message_service.clock import now
+from message_service.errors import ClaimLost, ReplyNotCancellable, ReplyNotFound
+from message_service.ids import ReplyId, UserId
+from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyStatus
+from message_service.store.audit import AuditAction, audit_row
+from message_service.store.database import Database
+from message_service.store.ending import Ended, end_reply
+from message_service.store.mapping import reply_from_row
+from message_service.store.transaction import run_transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """`ended` is None when a worker is at it and has been asked to stop, or when it was cancelled before."""
+
+    reply: Reply
+    ended: Ended | None
+
+
+class Finishing:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def finish(self, claimed: Reply, outcome: Outcome) -> Ended:
+        """Store how the claimed reply ended, all of it or nothing.
+
+        Raises `ClaimLost` when the reply is no longer at our epoch, and `StoreUnavailable` when the
+        outcome is unknown: the lease then runs out and the next claim finds it done or ready.
+        """
+
+        async def body(session: AsyncClientSession) -> Ended:
+            ended = await end_reply(
+                self._database,
+                {"_id": claimed.id, "epoch": claimed.epoch, "status": ReplyStatus.RUNNING.value},
+                outcome,
+                session,
+            )
+            if ended is None:
+                raise ClaimLost
+            return ended
+
+        return await run_transaction(self._database, body)
+
+    async def cancel(self, reply_id: ReplyId, user_id: UserId) -> Cancelled:
+        """End a queued reply at once; ask the worker of a running one to stop.
+
+        Raises `ReplyNotFound`, and `ReplyNotCancellable` when it ended otherwise.
+        """
+
+        async def body(session: AsyncClientSession) -> Cancelled:
+            row = await self._database.replies.find_one({"_id": reply_id, "user_id": user_id}, session=session)
+            if row is None:
+                raise ReplyNotFound
+            reply = reply_from_row(row)
+            if reply.status is ReplyStatus.QUEUED:
+                return await self._cancel_queued(reply, session)
+            if reply.status is ReplyStatus.RUNNING:
+                await self._ask_to_stop(reply, session)
+            elif reply.status is not ReplyStatus.CANCELLED:
+                raise ReplyNotCancellable(f"The reply has already ended: {reply.status}.")
+            return Cancelled(reply, None)
+
+        return await run_transaction(self._database, body)
+
+    async def _cancel_queued(self, reply: Reply, session: AsyncClientSession) -> Cancelled:
+        ended = await end_reply(
+            self._database,
+            {"_id": reply.id, "status": ReplyStatus.QUEUED.value},
+            Outcome(status=ReplyStatus.CANCELLED, take=reply.take, finish_reason=FinishReason.CANCELLED),
+            session,
+        )
+        assert ended is not None, "read in this transaction"
+        return Cancelled(ended.reply, ended)
+
+    async def _ask_to_stop(self, reply: Reply, session: AsyncClientSession) -> None:
+        if reply.is_cancel_requested:
+            return
+        await self._database.replies.update_one(
+            {"_id": reply.id}, {"$set": {"is_cancel_requested": True}}, session=session
+        )
+        await self._database.audit.insert_one(
+            audit_row(
+                AuditAction.REPLY_CANCEL_REQUESTED,
+                user_id=reply.user_id,
+                conversation_id=reply.conversation_id,
+                subject=reply.id,
+                at=now(),
+            ),
+            session=session,
+        )

@@ -1,0 +1,141 @@
+"""Between what MongoDB returns and what the rest of the service speaks of. Absent and None are the same."""
+
+from dataclasses import asdict
+
+from message_service.ids import conversation_key
+from message_service.messages.conversation import Conversation
+from message_service.messages.message import Message, Role
+from message_service.messages.reply import Asked, FinishReason, Reply, ReplyError, ReplyStatus, Usage, WorkKind
+from message_service.store.database import Row
+
+
+def message_to_row(message: Message) -> Row:
+    row: Row = {
+        "_id": message.id,
+        "conversation_key": conversation_key(message.user_id, message.conversation_id),
+        "conversation_id": message.conversation_id,
+        "user_id": message.user_id,
+        "seq": message.seq,
+        "parent_id": message.parent_id,
+        "role": message.role.value,
+        "content": message.content,
+        "tokens": message.tokens,
+        "created_at": message.created_at,
+        "character_id": message.character_id,
+        "metadata": message.metadata or None,
+        "reply_to": message.reply_to,
+        "provider": message.provider,
+        "model": message.model,
+        "finish_reason": message.finish_reason.value if message.finish_reason else None,
+        "usage": usage_to_row(message.usage),
+    }
+    return {field: value for field, value in row.items() if value is not None}
+
+
+def message_from_row(row: Row) -> Message:
+    get = row.get
+    reason = get("finish_reason")
+    return Message(
+        id=row["_id"],
+        conversation_id=row["conversation_id"],
+        user_id=row["user_id"],
+        seq=row["seq"],
+        parent_id=get("parent_id"),
+        role=Role(row["role"]),
+        content=row["content"],
+        tokens=row["tokens"],
+        created_at=row["created_at"],
+        character_id=get("character_id"),
+        metadata=get("metadata") or {},
+        reply_to=get("reply_to"),
+        provider=get("provider"),
+        model=get("model"),
+        finish_reason=FinishReason(reason) if reason else None,
+        usage=usage_from_row(get("usage")),
+        deleted_at=get("deleted_at"),
+    )
+
+
+def reply_to_row(reply: Reply, *, turn: int, is_next: bool, fallback_head: str) -> Row:
+    """The row of a reply that was just asked for."""
+    return {
+        "_id": reply.id,
+        "message_id": reply.message_id,
+        "conversation_key": reply.conversation_key,
+        "conversation_id": reply.conversation_id,
+        "user_id": reply.user_id,
+        "turn": turn,
+        "is_next": is_next,
+        "status": reply.status.value,
+        "kind": reply.kind.value,
+        "asked": {field: value for field, value in asdict(reply.asked).items() if value},
+        "fallback_head": fallback_head,
+        "created_at": reply.created_at,
+        "deadline": reply.deadline,
+        "character_id": reply.character_id,
+        "attempts": 0,
+        "epoch": 0,
+        "take": 0,
+    }
+
+
+def reply_from_row(row: Row) -> Reply:
+    get = row.get
+    reason, error = get("finish_reason"), get("error")
+    asked = dict(row["asked"])
+    if "stop" in asked:
+        asked["stop"] = tuple(asked["stop"])
+    return Reply(
+        id=row["_id"],
+        message_id=row["message_id"],
+        conversation_key=row["conversation_key"],
+        conversation_id=row["conversation_id"],
+        user_id=row["user_id"],
+        status=ReplyStatus(row["status"]),
+        kind=WorkKind(row["kind"]),
+        asked=Asked(**asked),
+        created_at=row["created_at"],
+        deadline=row["deadline"],
+        character_id=get("character_id"),
+        attempts=row["attempts"],
+        epoch=row["epoch"],
+        owner=get("owner"),
+        is_cancel_requested=get("is_cancel_requested", False),
+        take=get("take", 0),
+        started_at=get("started_at"),
+        finished_at=get("finished_at"),
+        provider=get("provider"),
+        model=get("model"),
+        finish_reason=FinishReason(reason) if reason else None,
+        usage=usage_from_row(get("usage")),
+        error=ReplyError(error["code"], error["detail"]) if error else None,
+    )
+
+
+def conversation_to_row(conversation: Conversation) -> Row:
+    """Everything but `_id`, for an update that also inserts."""
+    row = asdict(conversation)
+    del row["key"]
+    return row
+
+
+def conversation_from_row(row: Row) -> Conversation:
+    return Conversation(
+        key=row["_id"],
+        user_id=row["user_id"],
+        conversation_id=row["conversation_id"],
+        last_seq=row["last_seq"],
+        reserved=row["reserved"],
+        asked_replies=row["asked_replies"],
+        head=row["head"],
+        active_reply=row["active_reply"],
+        waiting_replies=row["waiting_replies"],
+    )
+
+
+def usage_to_row(usage: Usage | None) -> Row | None:
+    return asdict(usage) if usage else None
+
+
+def usage_from_row(row: Row | None) -> Usage | None:
+    return Usage(row["input_tokens"], row["output_tokens"], row["is_estimated"]) if row else None

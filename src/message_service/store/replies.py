@@ -1,0 +1,82 @@
+"""Reading replies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo import ASCENDING
+
+from message_service.coalesce import Coalescer
+from message_service.errors import ReplyNotFound
+from message_service.ids import MessageId, ReplyId, UserId
+from message_service.messages.message import Message
+from message_service.messages.reply import Reply
+from message_service.store.database import Database, Row, reaching_the_store
+from message_service.store.mapping import message_from_row, reply_from_row
+from message_service.store.repository import Repository
+
+_MOST_VARIANTS_LISTED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyWithMessage:
+    """`message` is the stored text, once there is any. `position` counts the conversation's replies before it."""
+
+    reply: Reply
+    message: Message | None
+    position: int | None = None
+
+
+class Replies(Repository[Reply]):
+    def __init__(self, database: Database) -> None:
+        super().__init__(database.replies, reply_from_row)
+        self._database = database
+        self._ended: Coalescer[ReplyId, bool] = Coalescer(self._have_ended, max_items=500)
+
+    async def find_visible(self, reply_id: ReplyId, user_id: UserId) -> ReplyWithMessage:
+        """Raises `ReplyNotFound` for what does not exist or is someone else's."""
+        reply = await self.get(reply_id, user_id=user_id)
+        if reply is None:
+            raise ReplyNotFound
+        return await self.complete(reply)
+
+    async def complete(self, reply: Reply) -> ReplyWithMessage:
+        """The reply with its message or, while it waits, its place in the conversation's line."""
+        if reply.is_terminal:
+            return ReplyWithMessage(reply, await self._message_of(reply))
+        return ReplyWithMessage(reply, None, await self._replies_before(reply))
+
+    async def variants(self, message_id: MessageId, user_id: UserId) -> list[ReplyWithMessage]:
+        """All replies to a user message, in the order they were asked for."""
+        replies = await self.find(
+            {"message_id": message_id, "user_id": user_id}, sort=[("turn", ASCENDING)], limit=_MOST_VARIANTS_LISTED
+        )
+        with reaching_the_store():
+            rows = await self._database.messages.find({"_id": {"$in": [reply.id for reply in replies]}}).to_list()
+        texts = {row["_id"]: message_from_row(row) for row in rows}
+        return [ReplyWithMessage(reply, texts.get(reply.id)) for reply in replies]
+
+    async def has_ended(self, reply_id: ReplyId) -> bool:
+        """Whether the reply is in its terminal state; many may ask at once."""
+        return await self._ended.call(reply_id)
+
+    async def _have_ended(self, reply_ids: Sequence[ReplyId]) -> Sequence[bool]:
+        with reaching_the_store():
+            rows = await self._collection.find(
+                {"_id": {"$in": list(reply_ids)}, "status": {"$nin": ["queued", "running"]}}, {"_id": 1}
+            ).to_list()
+        ended = {row["_id"] for row in rows}
+        return [reply_id in ended for reply_id in reply_ids]
+
+    async def _message_of(self, reply: Reply) -> Message | None:
+        with reaching_the_store():
+            row = await self._database.messages.find_one({"_id": reply.id})
+        return message_from_row(row) if row is not None else None
+
+    async def _replies_before(self, reply: Reply) -> int:
+        mine: dict[str, Any] = {"conversation_key": reply.conversation_key}
+        active: Row = {**mine, "status": {"$in": ["queued", "running"]}}
+        with reaching_the_store():
+            row = await self._collection.find_one({"_id": reply.id}, {"turn": 1})
+            assert row is not None, "replies are never removed"
+            return await self._collection.count_documents({**active, "turn": {"$lt": row["turn"]}})

@@ -1,0 +1,70 @@
+"""One durable transaction with bounded retries."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import TypeVar
+
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import PyMongoError
+
+from message_service.errors import StoreUnavailable
+from message_service.store.database import OPERATION_SECONDS, Database, durable_options, reaching_the_store
+
+Result = TypeVar("Result")
+
+_LONGEST_PAUSE_SECONDS = 0.05
+
+
+class TransactionConflict(StoreUnavailable):
+    """Somebody else changed the same documents, more often than we tried again."""
+
+
+async def run_transaction(
+    database: Database, body: Callable[[AsyncClientSession], Awaitable[Result]], *, conflict_retries: int = 100
+) -> Result:
+    """Run `body` and commit, again after a conflict, within `OPERATION_SECONDS` in all.
+
+    `body` may run several times and must only touch the store through its session. Raises
+    `TransactionConflict`, `StoreUnavailable` (the outcome is then unknown), `DuplicateKeyError`, and
+    what `body` raises of its own; in the last two cases nothing was written.
+    """
+    give_up_at = monotonic() + OPERATION_SECONDS
+    read_concern, write_concern = durable_options()
+    with reaching_the_store():
+        async with database.client.start_session() as session:
+            for attempt in range(conflict_retries + 1):
+                await session.start_transaction(read_concern=read_concern, write_concern=write_concern)
+                try:
+                    result = await body(session)
+                    await _commit(session, give_up_at)
+                    return result
+                except PyMongoError as fault:
+                    await _abort(session)
+                    if not fault.has_error_label("TransientTransactionError") or monotonic() > give_up_at:
+                        raise
+                    if attempt == conflict_retries:
+                        raise TransactionConflict from fault
+                except BaseException:
+                    await _abort(session)
+                    raise
+                # Full jitter, so that two who met once do not meet again.
+                await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE_SECONDS, 0.001 * 2**attempt)))
+    raise TransactionConflict
+
+
+async def _commit(session: AsyncClientSession, give_up_at: float) -> None:
+    """Commit until the outcome is known: a commit may be repeated, its transaction may not."""
+    while True:
+        try:
+            await session.commit_transaction()
+            return
+        except PyMongoError as fault:
+            if not fault.has_error_label("UnknownTransactionCommitResult") or monotonic() > give_up_at:
+                raise
+
+
+async def _abort(session: AsyncClientSession) -> None:
+    if session.in_transaction:
+        await session.abort_transaction()

@@ -1,0 +1,231 @@
+"""Joins settings to real parts, once. The API, the worker and the command line all start from here."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import aiohttp
+import uvloop
+from prometheus_client import start_http_server
+
+from message_service.context.tokens import TokenCounter
+from message_service.context.window import Budget
+from message_service.errors import InvalidSettings
+from message_service.ids import new_worker_id
+from message_service.journey.answer import WritingDesk, answer
+from message_service.journey.cancel import CancelDesk
+from message_service.journey.recover import SafetyNet, find_lost, look_for_cancels, renew
+from message_service.journey.submit import FrontDesk
+from message_service.journey.watch import Window
+from message_service.limits.rate import RateLimiter
+from message_service.live.channel import Channel
+from message_service.live.follower import Follower
+from message_service.logs import configure_logs, log
+from message_service.messages.reply import WorkKind
+from message_service.metrics import MeteredAcceptance, MeteredFinishing, MeteredRouter, Metrics
+from message_service.providers.lm_studio import LmStudioProvider
+from message_service.providers.provider import Provider
+from message_service.providers.scripted import ScriptedProvider
+from message_service.relay import Relay, open_relay
+from message_service.settings import Settings
+from message_service.store.claim import Claims
+from message_service.store.database import Database, open_database
+from message_service.store.idempotency import IdempotencyRecords
+from message_service.store.messages import Messages
+from message_service.store.path import PathReader
+from message_service.store.replies import Replies
+from message_service.work.held import HeldReplies
+from message_service.work.queue import WorkQueue
+from message_service.work.retry import RetryPolicy
+from message_service.work.worker import Duties, Pace, Worker
+
+_RENEWALS_PER_LEASE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """The two stores every process needs."""
+
+    database: Database
+    relay: Relay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiServices:
+    """What the routes call."""
+
+    settings: Settings
+    stores: Stores
+    desk: FrontDesk
+    messages: Messages
+    replies: Replies
+    cancelling: CancelDesk
+    queue: WorkQueue
+    channel: Channel
+    follower: Follower
+    window: Window
+    metrics: Metrics
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings, *, role: str, with_indexes: bool) -> AsyncIterator[Stores]:
+    """Raises `InvalidSettings` when a URL is missing or unusable, `StoreUnavailable` when MongoDB does not answer."""
+    if settings.mongodb_url is None or settings.redis_url is None:
+        raise InvalidSettings(
+            "MESSAGE_SERVICE_MONGODB_URL and MESSAGE_SERVICE_REDIS_URL must be set; "
+            "`message-service dev` brings servers of its own."
+        )
+    async with AsyncExitStack() as stack:
+        relay = await stack.enter_async_context(open_relay(settings.redis_url.get_secret_value()))
+        database = await stack.enter_async_context(
+            open_database(
+                settings.mongodb_url.get_secret_value(),
+                settings.mongodb_database,
+                role=role,
+                with_indexes=with_indexes,
+            )
+        )
+        yield Stores(database=database, relay=relay)
+
+
+@asynccontextmanager
+async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
+    """Everything the HTTP API needs, closed in the reverse order."""
+    metrics = Metrics()
+    counter = TokenCounter()
+    async with open_stores(settings, role="api", with_indexes=True) as stores:
+        database, relay = stores.database, stores.relay
+        idempotency = IdempotencyRecords(database)
+        acceptance = MeteredAcceptance(database, idempotency, metrics)
+        finishing = MeteredFinishing(database, metrics)
+        messages, replies = Messages(database), Replies(database)
+        queue, channel = WorkQueue(relay), Channel(relay)
+        follower = Follower(relay, channel)
+        desk = FrontDesk(
+            idempotency=idempotency,
+            rate=RateLimiter(relay, limit=settings.rate_limit_per_minute),
+            counter=counter,
+            acceptance=acceptance,
+            messages=messages,
+            queue=queue,
+            reply_deadline_seconds=settings.reply_deadline_seconds,
+        )
+        try:
+            yield ApiServices(
+                settings=settings,
+                stores=stores,
+                desk=desk,
+                messages=messages,
+                replies=replies,
+                cancelling=CancelDesk(finishing=finishing, channel=channel, queue=queue),
+                queue=queue,
+                channel=channel,
+                follower=follower,
+                window=Window(replies=replies, follower=follower),
+                metrics=metrics,
+            )
+        finally:
+            await follower.close()
+            await acceptance.drain()
+            await queue.drain()
+
+
+@asynccontextmanager
+async def open_worker(settings: Settings, kinds: Sequence[WorkKind]) -> AsyncIterator[Worker]:
+    """A worker ready to run."""
+    metrics = Metrics()
+    counter = TokenCounter()
+    worker_id = new_worker_id()
+    async with AsyncExitStack() as stack:
+        stores = await stack.enter_async_context(open_stores(settings, role="worker", with_indexes=False))
+        router = await stack.enter_async_context(open_router(settings, metrics))
+        claims = Claims(stores.database, lease_seconds=settings.lease_seconds)
+        finishing = MeteredFinishing(stores.database, metrics)
+        queue, channel, held = WorkQueue(stores.relay), Channel(stores.relay), HeldReplies()
+        desk = WritingDesk(
+            worker_id=worker_id,
+            claims=claims,
+            path=PathReader(stores.database),
+            counter=counter,
+            budget=Budget(settings.context_tokens, settings.output_reserve_tokens),
+            router=router,
+            channel=channel,
+            finishing=finishing,
+            queue=queue,
+            held=held,
+            retry=RetryPolicy(max_attempts=settings.max_attempts),
+        )
+        net = SafetyNet(worker_id=worker_id, kinds=kinds, claims=claims, held=held)
+        if settings.worker_metrics_port is not None:
+            server, _ = start_http_server(settings.worker_metrics_port, settings.host, registry=metrics.registry)
+            stack.callback(server.shutdown)
+        yield Worker(
+            worker_id,
+            kinds,
+            queue=queue,
+            held=held,
+            duties=Duties(
+                answer=metrics.in_process(partial(answer, desk=desk)),
+                find_lost=partial(find_lost, net=net),
+                renew=partial(renew, net=net),
+                look_for_cancels=partial(look_for_cancels, net=net),
+            ),
+            pace=Pace(
+                capacity=settings.max_in_process,
+                sweep_seconds=settings.sweep_interval_seconds,
+                renew_seconds=settings.lease_seconds / _RENEWALS_PER_LEASE,
+                drain_seconds=settings.drain_seconds,
+            ),
+        )
+        await channel.drain()
+
+
+@asynccontextmanager
+async def open_router(settings: Settings, metrics: Metrics) -> AsyncIterator[MeteredRouter]:
+    """The enabled providers, in order of preference, on one HTTP client."""
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        providers: list[Provider] = []
+        for name in settings.enabled_providers:
+            if name == "lm_studio":
+                providers += _lm_studios(settings, session)
+            else:
+                providers.append(ScriptedProvider(settings.scripted_tokens_per_second))
+        router = MeteredRouter(providers, metrics)
+        try:
+            yield router
+        finally:
+            await router.close()
+
+
+def _lm_studios(settings: Settings, session: aiohttp.ClientSession) -> list[Provider]:
+    return [
+        LmStudioProvider(
+            session,
+            url,
+            settings.lm_studio_api_key,
+            settings.lm_studio_model,
+            settings.first_token_timeout_seconds,
+            settings.token_timeout_seconds,
+            name="lm_studio" if number == 1 else f"lm_studio-{number}",
+        )
+        for number, url in enumerate(settings.lm_studio_url, start=1)
+    ]
+
+
+def run_worker(settings: Settings, kinds: tuple[WorkKind, ...]) -> None:
+    """Work until SIGTERM or SIGINT, then drain. Raises `StartRefused` and `StoreUnavailable` before the start."""
+    configure_logs(level=settings.log_level, format_=settings.log_format, role="worker")
+    uvloop.run(_work(settings, kinds))
+
+
+async def _work(settings: Settings, kinds: tuple[WorkKind, ...]) -> None:
+    async with open_worker(settings, kinds) as worker:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        await worker.run()
+    log.info("worker.closed")

@@ -1,0 +1,1 @@
+"""What waits to be done, who does it, and what happens when it goes wrong."""

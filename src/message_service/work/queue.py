@@ -1,0 +1,149 @@
+"""The work queue: Redis Streams that carry reply ids and nothing else. Losing an entry costs a sweep, no reply.
+
+Redis keys: `message_service:{work}:<kind>`, one stream a kind of work, read by the consumer group
+`workers`. Entries leave the stream when they are settled, so its length is what waits or is being done.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from message_service.coalesce import Coalescer
+from message_service.errors import RelayUnavailable
+from message_service.ids import ReplyId, WorkerId
+from message_service.logs import log
+from message_service.messages.reply import WorkKind
+from message_service.relay import BLOCK_SECONDS, PREFIX, Relay
+
+GROUP = "workers"
+_MOST_HINTS = 100_000
+"""Entries past this are dropped oldest first: a bound on memory, at the price of a sweep."""
+_ABANDONED_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """Word that a reply can be claimed. It may come twice, late, or never."""
+
+    reply_id: ReplyId
+    kind: WorkKind
+    entry_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Entries in a stream that nobody has read yet, and those being worked on."""
+
+    waiting: int
+    in_process: int
+
+
+class WorkQueue:
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._announcements: Coalescer[tuple[ReplyId, WorkKind], None] = Coalescer(
+            self._add_all, max_items=256, max_in_flight=1
+        )
+        self._settlements: Coalescer[Hint, None] = Coalescer(self._remove_all, max_items=256, max_in_flight=1)
+
+    def announce(self, reply_id: ReplyId, kind: WorkKind) -> None:
+        """Tell the workers, soon, without waiting. When it fails the sweep finds the reply."""
+        self._announcements.submit((reply_id, kind)).add_done_callback(_note_failure)
+
+    def settle(self, hint: Hint) -> None:
+        """The hint has done its work, soon, without waiting. When it fails the hint comes again and does nothing."""
+        self._settlements.submit(hint).add_done_callback(_note_failure)
+
+    async def drain(self) -> None:
+        await self._announcements.drain()
+        await self._settlements.drain()
+
+    async def read(self, kinds: Sequence[WorkKind], worker: WorkerId, *, limit: int) -> list[Hint]:
+        """New hints, those of the first kinds first; waits up to a second when there are none.
+
+        Never cancel it: what was read and not returned would wait until it counts as abandoned.
+        Raises `RelayUnavailable`.
+        """
+        streams: dict[Any, Any] = {_key(kind): ">" for kind in kinds}
+        with self._relay.reaching():
+            try:
+                answer: Any = await self._relay.patient.xreadgroup(
+                    GROUP, worker, streams, count=limit, block=int(BLOCK_SECONDS * 1000)
+                )
+            except ResponseError as fault:
+                if "NOGROUP" not in str(fault):
+                    raise RelayUnavailable(str(fault)) from fault
+                await self._create_groups(kinds)
+                return []
+        entries = dict(answer or [])
+        return [hint for kind in kinds for hint in _hints(kind, entries.get(_key(kind), []))]
+
+    async def reclaim(self, kinds: Sequence[WorkKind], worker: WorkerId) -> list[Hint]:
+        """Hints that another worker read a minute ago and never settled. Raises `RelayUnavailable`."""
+        hints: list[Hint] = []
+        with self._relay.reaching():
+            for kind in kinds:
+                try:
+                    _, entries, *_ = await self._relay.quick.xautoclaim(
+                        _key(kind), GROUP, worker, min_idle_time=_ABANDONED_SECONDS * 1000, count=100
+                    )
+                except ResponseError:
+                    continue  # no such group yet: `read` creates it
+                hints += _hints(kind, entries)
+        return hints
+
+    async def depth(self, kind: WorkKind) -> Depth:
+        """Raises `RelayUnavailable`."""
+        with self._relay.reaching():
+            try:
+                length = await self._relay.quick.xlen(_key(kind))
+                pending = await self._relay.quick.xpending(_key(kind), GROUP)
+            except ResponseError:
+                return Depth(waiting=0, in_process=0)
+        in_process = int(pending["pending"])
+        return Depth(waiting=max(0, int(length) - in_process), in_process=in_process)
+
+    async def _create_groups(self, kinds: Sequence[WorkKind]) -> None:
+        for kind in kinds:
+            try:
+                # From the beginning: what was announced before the group existed is still wanted.
+                await self._relay.quick.xgroup_create(_key(kind), GROUP, id="0", mkstream=True)
+            except ResponseError as fault:
+                if "BUSYGROUP" not in str(fault):
+                    raise RelayUnavailable(str(fault)) from fault
+
+    async def _add_all(self, announcements: Sequence[tuple[ReplyId, WorkKind]]) -> Sequence[None]:
+        with self._relay.reaching():
+            pipeline = self._relay.quick.pipeline(transaction=False)
+            for reply_id, kind in announcements:
+                pipeline.xadd(_key(kind), {"reply": reply_id}, maxlen=_MOST_HINTS, approximate=True)
+            await pipeline.execute()
+        return [None] * len(announcements)
+
+    async def _remove_all(self, hints: Sequence[Hint]) -> Sequence[None]:
+        with self._relay.reaching():
+            pipeline = self._relay.quick.pipeline(transaction=False)
+            for kind in {hint.kind for hint in hints}:
+                entries = [hint.entry_id for hint in hints if hint.kind is kind]
+                pipeline.xack(_key(kind), GROUP, *entries)
+                pipeline.xdel(_key(kind), *entries)
+            await pipeline.execute()
+        return [None] * len(hints)
+
+
+def _key(kind: WorkKind) -> str:
+    # One hash tag for all kinds: a worker reads them in one command.
+    return f"{PREFIX}:{{work}}:{kind.value}"
+
+
+def _hints(kind: WorkKind, entries: Sequence[tuple[str, dict[str, str] | None]]) -> list[Hint]:
+    # An entry that was trimmed while pending comes back without fields.
+    return [Hint(ReplyId(fields["reply"]), kind, entry_id) for entry_id, fields in entries if fields]
+
+
+def _note_failure(outcome: asyncio.Future[None]) -> None:
+    if not outcome.cancelled() and (fault := outcome.exception()) is not None:
+        log.debug("queue.unreachable", error=type(fault).__name__)
