@@ -67,7 +67,10 @@ class ServerProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        try:
+            self.require_running()  # a server that ended explains whatever else failed
+        finally:
+            self.stop()
 
 
 def free_port() -> int:

@@ -61,7 +61,6 @@ def serve_ours(
     with ServerProcess("message-service serve", [sys.executable, "-m", "message_service", "serve"], environment) as api:
         api.wait_until_ready(f"http://127.0.0.1:{port}/health/ready")
         yield Served(port, (api.pid,))
-        api.require_running()
 
 
 @contextmanager
@@ -73,7 +72,6 @@ def work_ours(stores: Stores, *, database: str = "bench", settings: Mapping[str,
     with ServerProcess("message-service work", command, environment | dict(settings or {})) as worker:
         worker.wait_until_ready(f"http://127.0.0.1:{port}/metrics")
         yield worker.pid
-        worker.require_running()
 
 
 @contextmanager
@@ -89,7 +87,6 @@ def serve_floor(stores: Stores, *, database: str = "floor") -> Iterator[Served]:
     with ServerProcess("the floor", [*command, "--no-access-log"], environment) as floor:
         floor.wait_until_ready(f"http://127.0.0.1:{port}/health")
         yield Served(port, (floor.pid,))
-        floor.require_running()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,6 @@ def serve_upstream(*, tokens: int, tokens_per_second: float) -> Iterator[Upstrea
     with ServerProcess("the model server", command, clean_environment()) as upstream:
         upstream.wait_until_ready(f"http://127.0.0.1:{port}/v1/models")
         yield Upstream(port)
-        upstream.require_running()
 
 
 def measure(plan: Plan) -> Measured:

@@ -11,4 +11,4 @@ def now() -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """`moment` as `2026-01-31T12:00:00.123Z`."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

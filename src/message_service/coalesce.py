@@ -23,6 +23,9 @@ class Coalescer(Generic[Item, Result]):
     A trip answers each of its items, in their order, with a result or an exception. Calls of one
     `lane_of` may share a trip but are never in two trips at once; calls of one `solo_of` are never even
     in the same trip. None means no such bond. A caller that goes away does not stop its trip.
+
+    After a trip with company the next one waits up to `gather_seconds` for as much company again, so that
+    a crowd does not fall apart into small trips. Whoever travelled alone last does not wait.
     """
 
     def __init__(
@@ -33,16 +36,19 @@ class Coalescer(Generic[Item, Result]):
         max_in_flight: int = 1,
         lane_of: Callable[[Item], Hashable] = lambda _: None,
         solo_of: Callable[[Item], Hashable] = lambda _: None,
+        gather_seconds: float = 0,
     ) -> None:
         self._trip = trip
         self._max_items = max_items
         self._max_in_flight = max_in_flight
         self._lane_of = lane_of
         self._solo_of = solo_of
+        self._gather_seconds = gather_seconds
+        self._last_company = 1
         self._waiting: list[_Call[Item, Result]] = []
         self._busy: set[Hashable] = set()
         self._trips: set[asyncio.Task[None]] = set()
-        self._is_departure_due = False
+        self._departure: asyncio.Handle | None = None
 
     async def call(self, item: Item) -> Result:
         """The result for `item`. Raises what the trip answered for it, or what ended the trip."""
@@ -53,7 +59,8 @@ class Coalescer(Generic[Item, Result]):
         loop = asyncio.get_running_loop()
         call = _Call(item, self._lane_of(item), self._solo_of(item), loop.create_future())
         self._waiting.append(call)
-        self._depart_soon()
+        if len(self._trips) < self._max_in_flight:
+            self._depart_soon()
         return call.answer
 
     async def drain(self) -> None:
@@ -62,22 +69,29 @@ class Coalescer(Generic[Item, Result]):
             await asyncio.gather(*self._trips, *(call.answer for call in self._waiting), return_exceptions=True)
 
     def _depart_soon(self) -> None:
-        # One turn of the loop later, so that calls of the same turn travel together.
-        if not self._is_departure_due and len(self._trips) < self._max_in_flight:
-            self._is_departure_due = True
-            asyncio.get_running_loop().call_soon(self._depart)
+        loop = asyncio.get_running_loop()
+        if len(self._waiting) >= self._last_company:
+            if isinstance(self._departure, asyncio.TimerHandle):
+                self._departure.cancel()
+                self._departure = None
+            if self._departure is None:
+                # One turn of the loop later, so that calls of the same turn travel together.
+                self._departure = loop.call_soon(self._depart)
+        elif self._departure is None:
+            self._departure = loop.call_later(self._gather_seconds, self._depart)
 
     def _depart(self) -> None:
-        self._is_departure_due = False
+        self._departure = None
         if len(self._trips) >= self._max_in_flight:
             return
         calls = self._board()
         if not calls:
             return
+        self._last_company = len(calls)
         task = asyncio.create_task(self._travel(calls))
         self._trips.add(task)
         task.add_done_callback(self._arrive)
-        if self._waiting:
+        if self._waiting and len(self._trips) < self._max_in_flight:
             self._depart_soon()
 
     def _arrive(self, task: asyncio.Task[None]) -> None:

@@ -2,12 +2,15 @@
 
 import logging
 import sys
+from contextvars import ContextVar
 from typing import Literal
 
 import orjson
 import structlog
-from structlog.contextvars import merge_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
+
+about_request: ContextVar[str | None] = ContextVar("about_request", default=None)
+"""The id of the request being answered; every line logged meanwhile carries it."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("message_service")
 
@@ -16,7 +19,7 @@ def configure_logs(*, level: str, format_: Literal["auto", "json", "text"], role
     """Send our events and the libraries' warnings to standard error, one line each."""
     is_text = format_ == "text" or (format_ == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [
-        merge_contextvars,
+        _request_stamp,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
         _role_stamp(role),
@@ -41,6 +44,12 @@ def configure_logs(*, level: str, format_: Literal["auto", "json", "text"], role
         )
     )
     logging.basicConfig(handlers=[stream], level=max(numeric, logging.WARNING), force=True)
+
+
+def _request_stamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    if (request_id := about_request.get()) is not None:
+        event["request"] = request_id
+    return event
 
 
 def _role_stamp(role: str) -> Processor:

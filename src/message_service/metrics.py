@@ -31,6 +31,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.http_requests = self._counter("http_requests", "HTTP requests.", "route", "method", "status")
         self.http_seconds = self._histogram("http_request_seconds", "Time to answer.", _HTTP_SECONDS, "route")
+        self._http_series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.streams_open = self._gauge("streams_open", "Watchers connected now.")
         self.messages_accepted = self._counter("messages_accepted", "Messages stored.", "role")
         self.idempotent_replays = self._counter("idempotent_replays", "Requests answered with their first result.")
@@ -48,6 +49,17 @@ class Metrics:
         self.provider_errors = self._counter("provider_errors", "Failed attempts.", "provider", "code")
         self.provider_switches = self._counter("provider_switches", "Failovers.", "from_provider", "to_provider")
         self.provider_tokens = self._counter("provider_tokens", "Tokens as reported.", "provider", "direction")
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """One HTTP request."""
+        series = self._http_series.get((route, method, status))
+        if series is None:
+            # Looking labels up costs more than counting.
+            series = (self.http_requests.labels(route, method, status), self.http_seconds.labels(route))
+            self._http_series[route, method, status] = series
+        requests, histogram = series
+        requests.inc()
+        histogram.observe(seconds)
 
     def exposition(self) -> bytes:
         """Prometheus text format."""

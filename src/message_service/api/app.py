@@ -6,12 +6,14 @@ from fastapi import FastAPI, Request
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from message_service import __version__
 from message_service.api import messages, operations, replies
 from message_service.api.context import request_id_of
 from message_service.api.envelope import Envelope
 from message_service.api.errors import problem_response
+from message_service.api.fast_lane import FastLane
 from message_service.api.openapi import document
 from message_service.api.schemas import CreateMessage, ReplyRequest
 from message_service.errors import (
@@ -24,31 +26,35 @@ from message_service.errors import (
 from message_service.wiring import ApiServices
 
 
-def create_app(services: ApiServices) -> FastAPI:
+def create_app(services: ApiServices) -> ASGIApp:
     """The application on opened services. It neither opens nor closes anything."""
-    app = _routes_and_errors(services.settings.max_body_bytes)
+    app = _routes_and_errors()
     app.state.services = services
-    return app
+    hot = {
+        (method, route.path): route
+        for route in messages.router.routes
+        if isinstance(route, APIRoute) and route.endpoint in (messages.create_message, messages.list_messages)
+        for method in route.methods or ()
+    }
+    return Envelope(FastLane(app, hot), services.metrics)
 
 
 def openapi_document() -> dict[str, Any]:
     """The OpenAPI document, made without any service."""
-    return _openapi(_routes_and_errors(None))
+    return _openapi(_routes_and_errors())
 
 
-def _routes_and_errors(max_body_bytes: int | None) -> FastAPI:
+def _routes_and_errors() -> FastAPI:
     app = FastAPI(
         title="Message Service",
         version=__version__,
         openapi_url="/openapi.json",
         redoc_url=None,
-        max_body_size=max_body_bytes,
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
     )
     for router in (messages.router, replies.router, operations.router):
         app.include_router(router)
-    app.add_middleware(Envelope)
     app.add_exception_handler(MessageServiceError, _answer_with_problem)
     app.add_exception_handler(HTTPException, _answer_with_problem)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import Request
 
-from message_service.errors import FieldFault, MalformedRequest, ValidationFailed
+from message_service.api.context import services_of
+from message_service.errors import BodyTooLarge, FieldFault, MalformedRequest, ValidationFailed
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -23,7 +24,7 @@ async def read_json(request: Request, model: type[Model]) -> Model:
     content_type = request.headers.get("content-type", "")
     if not content_type.startswith("application/json"):
         raise MalformedRequest("Send the body as application/json.")
-    body = await request.body()
+    body = await _read(request, most_bytes=services_of(request).settings.max_body_bytes)
     try:
         return model.model_validate_json(body)
     except ValidationError as fault:
@@ -33,6 +34,21 @@ async def read_json(request: Request, model: type[Model]) -> Model:
     if _SURROGATE_ESCAPE.search(body):
         return check(model, _without_lone_surrogates(body))
     raise MalformedRequest(f"The body is not JSON: {errors[0]['msg'].removeprefix('Invalid JSON: ')}.")
+
+
+async def _read(request: Request, *, most_bytes: int) -> bytes:
+    """The whole body. Raises `BodyTooLarge` as soon as it is known to be."""
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > most_bytes:
+        raise BodyTooLarge(f"The body has {declared} bytes; at most {most_bytes} are read.")
+    chunks: list[bytes] = []
+    read_bytes = 0
+    async for chunk in request.stream():
+        read_bytes += len(chunk)
+        if read_bytes > most_bytes:
+            raise BodyTooLarge(f"The body has more than {most_bytes} bytes.")
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def check(model: type[Model], value: object) -> Model:

@@ -3,28 +3,23 @@
 import re
 from time import perf_counter
 
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
 
 from message_service.api.errors import problem_response
 from message_service.ids import new_request_id
-from message_service.logs import log
+from message_service.logs import about_request, log
 from message_service.metrics import Metrics
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
-_PRIVATE_HEADERS = (
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Envelope:
     """Pure ASGI: a wrapper that buffered or spawned tasks would hide disconnects and slow the streams."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -34,36 +29,33 @@ class Envelope:
         request_id = _request_id(scope)
         scope["request_id"] = request_id
         status = 500
+        has_begun = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, has_begun
             if message["type"] == "http.response.start":
                 status = message["status"]
+                has_begun = True
                 headers = message["headers"]
                 headers.append((b"x-request-id", request_id.encode()))
-                names = {name for name, _ in headers}
-                headers.extend(header for header in _PRIVATE_HEADERS if header[0] not in names)
+                headers.append((b"x-content-type-options", b"nosniff"))
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
             await send(message)
 
-        with bound_contextvars(request=request_id):
-            try:
-                await self._app(scope, receive, send_with_headers)
-            except Exception as fault:
-                log.exception("request.broke", route=_route(scope))
-                if status != 500:
-                    raise  # the answer has begun: only cutting the connection can say that it is not whole
-                response = problem_response(fault, instance=Request(scope).url.path, request_id=request_id)
-                await response(scope, receive, send_with_headers)
-            finally:
-                _count(scope, status, perf_counter() - began_at)
-
-
-def _count(scope: Scope, status: int, seconds: float) -> None:
-    metrics: Metrics = scope["app"].state.services.metrics
-    route = _route(scope)
-    method = scope["method"] if scope["method"] in _METHODS else "other"
-    metrics.http_requests.labels(route, method, status).inc()
-    metrics.http_seconds.labels(route).observe(seconds)
+        log_context = about_request.set(request_id)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as fault:
+            log.exception("request.broke", route=_route(scope))
+            if has_begun:
+                raise  # only cutting the connection can say that the answer is not whole
+            response = problem_response(fault, instance=scope["path"], request_id=request_id)
+            await response(scope, receive, send_with_headers)
+        finally:
+            about_request.reset(log_context)
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self._metrics.answered(_route(scope), method, status, perf_counter() - began_at)
 
 
 def _request_id(scope: Scope) -> str:

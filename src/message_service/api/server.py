@@ -45,6 +45,7 @@ async def _serve(settings: Settings) -> None:
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,
                 backlog=_BACKLOG,
                 timeout_graceful_shutdown=_GRACE_SECONDS,
             )

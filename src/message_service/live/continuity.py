@@ -28,11 +28,11 @@ class Continuity:
                 shown.append(Placed(Position(position.take, 0, Step.RESET), Reset("retried")))
         if self._has_gap:
             return []
+        already = self._overlap(position, event)
+        if already is None:
+            self._has_gap = True
+            return []
         if isinstance(event, Text):
-            already = self._overlap(position, event)
-            if already is None:
-                self._has_gap = True
-                return []
             placed = replace(placed, event=Text(event.text[already:]))
         self.seen = position
         return [*shown, placed]
@@ -40,14 +40,17 @@ class Continuity:
     @staticmethod
     def _may_begin(position: Position, event: LiveEvent) -> bool:
         """Whether a take can be shown from here: from its first character on."""
-        length = len(event.text) if isinstance(event, Text) else 0
-        return position.characters == length
+        return position.characters == _length(event)
 
-    def _overlap(self, position: Position, event: Text) -> int | None:
-        """How many characters of the piece were seen already; None when some before it were not."""
-        begins_at = position.characters - len(event.text)
+    def _overlap(self, position: Position, event: LiveEvent) -> int | None:
+        """How many characters of the event were seen already; None when some before it were not."""
+        begins_at = position.characters - _length(event)
         seen_characters = self.seen.characters if position.take == self.seen.take else 0
         return seen_characters - begins_at if begins_at <= seen_characters else None
+
+
+def _length(event: LiveEvent) -> int:
+    return len(event.text) if isinstance(event, Text) else 0
 
 
 def end_of(reply: Reply, text: str) -> Position:

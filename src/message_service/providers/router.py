@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from message_service.errors import NoProviderAvailable, ProviderError, ProviderRequestInvalid
+from message_service.errors import ProviderError, ProviderRequestInvalid
 from message_service.providers.provider import Prompt, Provider, ProviderEvent, ProviderHealth, TextDelta
 
 
@@ -23,6 +23,8 @@ class Router:
     """Several providers as one, in order of preference."""
 
     def __init__(self, providers: Sequence[Provider]) -> None:
+        if not providers:
+            raise ValueError("a router needs at least one provider")
         self._providers = tuple(providers)
 
     async def stream(
@@ -58,14 +60,14 @@ class Router:
     async def close(self) -> None:
         await asyncio.gather(*(provider.close() for provider in self._providers))
 
-    def _candidates(self, asked: str | None) -> list[Provider]:
-        names = [provider.name for provider in self._providers]
-        wanted = [provider for provider in self._providers if asked is None or is_of_family(provider.name, asked)]
-        if wanted:
-            return wanted
+    def _candidates(self, asked: str | None) -> Sequence[Provider]:
         if asked is None:
-            raise NoProviderAvailable
-        raise ProviderRequestInvalid(f"There is no provider {asked!r}; there are {', '.join(names)}.", provider=asked)
+            return self._providers
+        wanted = [provider for provider in self._providers if is_of_family(provider.name, asked)]
+        if not wanted:
+            names = ", ".join(provider.name for provider in self._providers)
+            raise ProviderRequestInvalid(f"There is no provider {asked!r}; there are {names}.", provider=asked)
+        return wanted
 
 
 def is_of_family(name: str, asked: str) -> bool:

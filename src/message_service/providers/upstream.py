@@ -18,6 +18,8 @@ MAX_ERROR_BODY_BYTES = 65_536
 MAX_JSON_BODY_BYTES = 4_194_304
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
+_OWN_CONNECTION = {"Connection": "close"}
+"""Reusing an idle connection would race with the server closing it, and a POST is not sent twice."""
 _FOREIGN = (aiohttp.ClientError, OSError, RuntimeError, SseEventTooLarge)
 """What aiohttp and the socket raise; RuntimeError when the session or the connection was closed under us."""
 
@@ -67,8 +69,7 @@ async def post_for_events(
                     "Content-Type": "application/json",
                     "Accept": "text/event-stream",
                     "Accept-Encoding": "identity",
-                    # Reusing an idle connection would race with the server closing it, and a POST is not sent twice.
-                    "Connection": "close",
+                    **_OWN_CONNECTION,
                 },
                 timeout=_TIMEOUT,
                 allow_redirects=False,
@@ -90,7 +91,9 @@ async def get_json(
     try:
         async with (
             asyncio.timeout(timeout_seconds),
-            session.get(url, headers=headers, timeout=_TIMEOUT, allow_redirects=False) as response,
+            session.get(
+                url, headers={**headers, **_OWN_CONNECTION}, timeout=_TIMEOUT, allow_redirects=False
+            ) as response,
         ):
             if response.status != 200:
                 raise await _refusal(provider, response)
@@ -138,7 +141,8 @@ def _ours(provider: str, fault: BaseException, *, is_answered: bool = True) -> P
             detail = f"The provider cannot be reached: no connection within {CONNECT_TIMEOUT_SECONDS:g} s."
             return ProviderConnectFailed(detail, provider=provider)
         case TimeoutError():
-            return ProviderTimeout(provider=provider)
+            silence = "" if is_answered else " It sent nothing at all."
+            return ProviderTimeout(ProviderTimeout.sentence + silence, provider=provider)
         case SseEventTooLarge():
             return StreamCut("The provider sent an event that is too large.", provider=provider)
         case aiohttp.ClientConnectorError() | aiohttp.InvalidURL() | aiohttp.ClientResponseError():

@@ -26,8 +26,9 @@ from message_service.store.idempotency import Accepted, IdempotencyClaim, Idempo
 from message_service.store.mapping import conversation_from_row, conversation_to_row, message_to_row, reply_to_row
 from message_service.store.transaction import TransactionConflict, run_transaction
 
-_MOST_IN_A_BATCH = 64
+_MOST_IN_A_BATCH = 128
 _BATCHES_IN_FLIGHT = 2
+_GATHER_SECONDS = 0.004
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +133,7 @@ class Acceptance:
             self._accept_batch,
             max_items=_MOST_IN_A_BATCH,
             max_in_flight=_BATCHES_IN_FLIGHT,
+            gather_seconds=_GATHER_SECONDS,
             lane_of=lambda submission: submission.key,
             solo_of=lambda submission: submission.idempotency.id if submission.idempotency else None,
         )

@@ -9,7 +9,7 @@ from beanie import init_beanie
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ConfigurationError, DuplicateKeyError, PyMongoError
+from pymongo.errors import BulkWriteError, ConfigurationError, DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -20,6 +20,8 @@ Row = dict[str, Any]
 
 OPERATION_SECONDS = 5.0
 """Bound on any call to the store, finding a server included."""
+
+_DUPLICATE_KEY = 11000
 
 
 class Database:
@@ -91,6 +93,12 @@ def reaching_the_store(*, seconds: float = OPERATION_SECONDS) -> Iterator[None]:
             yield
     except DuplicateKeyError:
         raise
+    except BulkWriteError as fault:
+        # Several writes in one command report a duplicate in a way of their own.
+        duplicates = [error for error in fault.details["writeErrors"] if error["code"] == _DUPLICATE_KEY]
+        if not duplicates:
+            raise StoreUnavailable(retry_after_seconds=1) from fault
+        raise DuplicateKeyError(duplicates[0]["errmsg"], _DUPLICATE_KEY, duplicates[0]) from fault
     except ConfigurationError as fault:
         raise InvalidSettings(f"MongoDB cannot be used as configured: {fault}") from fault
     except PyMongoError as fault:

@@ -1,12 +1,14 @@
 """Between what MongoDB returns and what the rest of the service speaks of. Absent and None are the same."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 from message_service.ids import conversation_key
 from message_service.messages.conversation import Conversation
 from message_service.messages.message import Message, Role
 from message_service.messages.reply import Asked, FinishReason, Reply, ReplyError, ReplyStatus, Usage, WorkKind
 from message_service.store.database import Row
+
+_ASKED_FIELDS = tuple(field.name for field in fields(Asked))
 
 
 def message_to_row(message: Message) -> Row:
@@ -68,7 +70,7 @@ def reply_to_row(reply: Reply, *, turn: int, is_next: bool, fallback_head: str) 
         "is_next": is_next,
         "status": reply.status.value,
         "kind": reply.kind.value,
-        "asked": {field: value for field, value in asdict(reply.asked).items() if value},
+        "asked": _asked_to_row(reply.asked),
         "fallback_head": fallback_head,
         "created_at": reply.created_at,
         "deadline": reply.deadline,
@@ -77,6 +79,11 @@ def reply_to_row(reply: Reply, *, turn: int, is_next: bool, fallback_head: str) 
         "epoch": 0,
         "take": 0,
     }
+
+
+def _asked_to_row(asked: Asked) -> Row:
+    row = {field: getattr(asked, field) for field in _ASKED_FIELDS}
+    return {field: value for field, value in row.items() if value is not None and value != ()}
 
 
 def reply_from_row(row: Row) -> Reply:
@@ -114,9 +121,16 @@ def reply_from_row(row: Row) -> Reply:
 
 def conversation_to_row(conversation: Conversation) -> Row:
     """Everything but `_id`, for an update that also inserts."""
-    row = asdict(conversation)
-    del row["key"]
-    return row
+    return {
+        "user_id": conversation.user_id,
+        "conversation_id": conversation.conversation_id,
+        "last_seq": conversation.last_seq,
+        "reserved": conversation.reserved,
+        "asked_replies": conversation.asked_replies,
+        "head": conversation.head,
+        "active_reply": conversation.active_reply,
+        "waiting_replies": conversation.waiting_replies,
+    }
 
 
 def conversation_from_row(row: Row) -> Conversation:

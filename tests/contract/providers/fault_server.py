@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -42,11 +42,14 @@ class Request:
         return parsed
 
 
+Route = Sequence[Step] | Callable[[Request], Sequence[Step]]
+
+
 @dataclass(slots=True)
 class FaultServer:
     """Plays `routes[path]` to whoever asks for `path`, then closes. Unknown paths get LM Studio's answer."""
 
-    routes: dict[str, Sequence[Step]] = field(default_factory=dict)
+    routes: dict[str, Route] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     caller_left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a caller closes its connection during a `Silence`."""
@@ -78,7 +81,8 @@ class FaultServer:
         try:
             request = await _read_request(reader)
             self.requests.append(request)
-            for step in self.routes.get(request.path, UNKNOWN_ADDRESS):
+            route = self.routes.get(request.path, UNKNOWN_ADDRESS)
+            for step in route(request) if callable(route) else route:
                 await self._play(step, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the caller went away, which is what some tests are about

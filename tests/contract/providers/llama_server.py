@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.contract.providers.tiny_gguf import tiny_gguf
@@ -18,6 +19,12 @@ SLOT_CONTEXT_TOKENS = 1024
 _START_SECONDS = 30
 
 
+@dataclass(frozen=True, slots=True)
+class LlamaServer:
+    url: str
+    pid: int
+
+
 def llama_binary() -> Path | None:
     """The server to run, where somebody built one and says so."""
     path = os.environ.get(BINARY_VARIABLE)
@@ -25,20 +32,22 @@ def llama_binary() -> Path | None:
 
 
 @contextmanager
-def llama_server(binary: Path, *, api_key: str | None = None) -> Iterator[str]:
-    """The address of a running server with two slots of `SLOT_CONTEXT_TOKENS` each; gone at the end."""
+def llama_server(
+    binary: Path, *, api_key: str | None = None, slot_context_tokens: int = SLOT_CONTEXT_TOKENS
+) -> Iterator[LlamaServer]:
+    """A running server with two slots; gone at the end."""
     with tempfile.TemporaryDirectory(prefix="message-service-llama-") as folder:
         model = Path(folder, "tiny.gguf")
         model.write_bytes(tiny_gguf())
         port = _free_port()
-        options = ["-m", model, "-a", "tiny", "--host", "127.0.0.1", "--port", str(port)]
-        options += ["-c", str(2 * SLOT_CONTEXT_TOKENS), "-np", "2", "--slots", "--seed", "7"]
+        options = ["-m", str(model), "-a", "tiny", "--host", "127.0.0.1", "--port", str(port)]
+        options += ["-c", str(2 * slot_context_tokens), "-np", "2", "--slots", "--seed", "7"]
         options += ["--api-key", api_key] if api_key else []
         process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_healthy(url, process)
-            yield url
+            yield LlamaServer(url, process.pid)
         finally:
             process.kill()
             process.wait()

@@ -12,8 +12,8 @@ from message_service.messages.message import Role
 from message_service.providers.chat_completions import request_body
 from message_service.providers.provider import Prompt, Turn
 from tests.contract.providers.llama_server import BINARY_VARIABLE, llama_binary, llama_server
+from tests.contract.providers.recordings import RECORDINGS
 
-RECORDINGS = Path(__file__).parent / "recordings"
 API_KEY = "a-key-for-tests"
 
 
@@ -57,14 +57,14 @@ def record() -> dict[str, bytes]:
     if binary is None:
         raise SystemExit(f"Set {BINARY_VARIABLE} to a llama-server binary.")
     taken = {}
-    with llama_server(binary) as url:
+    with llama_server(binary) as server:
         for name, asked in PROMPTS.items():
-            taken[name] = exchange(url, "POST", "/v1/chat/completions", request_body(asked, "tiny"))
-        taken["models"] = exchange(url, "GET", "/v1/models")
-        taken["unknown_path"] = exchange(url, "GET", "/api/v1/models")
-    with llama_server(binary, api_key=API_KEY) as url:
+            taken[name] = exchange(server.url, "POST", "/v1/chat/completions", request_body(asked, "tiny"))
+        taken["models"] = exchange(server.url, "GET", "/v1/models")
+        taken["unknown_path"] = exchange(server.url, "GET", "/api/v1/models")
+    with llama_server(binary, api_key=API_KEY) as server:
         taken["unauthorized"] = exchange(
-            url, "POST", "/v1/chat/completions", request_body(PROMPTS["short"], "tiny"), api_key="another"
+            server.url, "POST", "/v1/chat/completions", request_body(PROMPTS["short"], "tiny"), api_key="another"
         )
     return taken
 

@@ -1,5 +1,7 @@
 """The dialect: what is asked, what each chunk means, and how a stream may end."""
 
+import itertools
+
 import orjson
 import pytest
 from hypothesis import given
@@ -86,7 +88,7 @@ def test_roles_alternate_and_no_text_is_lost_when_neighbours_have_one_role(
     instructions: str | None, turns: list[tuple[Role, str]]
 ) -> None:
     sent = messages(_prompt(*(Turn(role, text) for role, text in turns), instructions=instructions))
-    assert all(before["role"] != after["role"] for before, after in zip(sent, sent[1:], strict=False))
+    assert all(before["role"] != after["role"] for before, after in itertools.pairwise(sent))
     expected = ([instructions] if instructions else []) + [text for _, text in turns]
     assert "\n\n".join(message["content"] for message in sent) == "\n\n".join(expected)
 
@@ -175,7 +177,7 @@ def test_model_names_are_compared_without_additions_when_lm_studio_adds_some(
 def test_text_is_whole_when_a_server_cuts_it_between_utf16_units(text: str, cuts: list[int]) -> None:
     units = text.encode("utf-16-le")
     edges = [0, *sorted(2 * (cut % (len(units) // 2 + 1)) for cut in cuts), len(units)]
-    pieces = [units[a:b].decode("utf-16-le", "surrogatepass") for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [units[a:b].decode("utf-16-le", "surrogatepass") for a, b in itertools.pairwise(edges)]
     escaped = ["".join(f"\\u{ord(unit):04x}" if ord(unit) < 0x10000 else unit for unit in piece) for piece in pieces]
     chunks = [SseEvent("message", f'{{"choices":[{{"delta":{{"content":"{piece}"}}}}]}}'.encode()) for piece in escaped]
     stream = ChatStream("p", "m")

@@ -1,5 +1,7 @@
 """The filter for thoughts that a server leaves in the text."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ def _shown(pieces: list[str]) -> str:
 
 def _cut(text: str, cuts: list[int]) -> list[str]:
     edges = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
-    return [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [text[start:end] for start, end in itertools.pairwise(edges)]
 
 
 _CUTS = st.lists(st.integers(0, 100), max_size=8)

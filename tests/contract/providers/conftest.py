@@ -1,0 +1,44 @@
+"""The servers that providers are held against."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.contract.providers.aimock import AimockUnavailable, aimock
+from tests.contract.providers.fault_server import FaultServer
+from tests.contract.providers.llama_server import BINARY_VARIABLE, llama_binary
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "llama: needs a llama.cpp server; `make test-llama` builds one")
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def fault_server() -> AsyncIterator[FaultServer]:
+    async with FaultServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def aimock_url() -> Iterator[str]:
+    try:
+        with aimock() as url:
+            yield url
+    except AimockUnavailable as reason:
+        pytest.skip(f"aimock is not available: {reason}")
+
+
+@pytest.fixture(scope="session")
+def llama_binary_path() -> Path:
+    binary = llama_binary()
+    if binary is None:
+        pytest.skip(f"{BINARY_VARIABLE} is not set: `make test-llama` builds a server and sets it")
+    return binary

@@ -1,0 +1,202 @@
+"""Which model is asked, what health tells, and how the model list is looked up."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from pydantic import SecretStr
+
+from message_service.errors import ModelUnavailable, ProviderConnectFailed
+from message_service.providers.lm_studio import LmStudioProvider, lm_studio_providers
+from message_service.providers.provider import Started
+from tests.contract.providers.fault_server import (
+    DONE,
+    FaultServer,
+    Pause,
+    Silence,
+    answer,
+    delta,
+    lm_studio_models,
+    stream_head,
+)
+from tests.contract.providers.reading import prompt, read
+from tests.contract.providers.recordings import recording
+
+CHAT = "/v1/chat/completions"
+V1, V0, OPENAI = "/api/v1/models", "/api/v0/models", "/v1/models"
+REPLY = (stream_head(), delta("Hi"), delta(finish="stop"), DONE)
+
+
+def _provider(
+    session: aiohttp.ClientSession, url: str, *, model: str | None = None, api_key: str | None = None
+) -> LmStudioProvider:
+    return LmStudioProvider(
+        session,
+        url,
+        SecretStr(api_key) if api_key else None,
+        model,
+        first_token_timeout_seconds=5,
+        token_timeout_seconds=5,
+    )
+
+
+def _asked(server: FaultServer) -> list[str]:
+    return [request.path for request in server.requests]
+
+
+@pytest.mark.parametrize(
+    ("asked", "configured", "sent"),
+    [(None, None, "fault"), (None, "qwen", "qwen"), ("gemma", "qwen", "gemma")],
+)
+async def test_model_is_the_most_specific_one_when_several_are_named(
+    session: aiohttp.ClientSession, fault_server: FaultServer, asked: str | None, configured: str | None, sent: str
+) -> None:
+    fault_server.routes = {V1: [lm_studio_models(fault=4096, other=8192)], CHAT: REPLY}
+    reading = await read(_provider(session, fault_server.url, model=configured).stream(prompt(model=asked)))
+    assert reading.error is None
+    assert fault_server.requests[-1].json()["model"] == sent
+    # With one model loaded, LM Studio lets it answer whatever name was asked for.
+    started = reading.events[0]
+    assert isinstance(started, Started)
+    assert started.model == "fault"
+    assert bool(started.warnings) is (sent != "fault")
+
+
+async def test_prompt_is_refused_when_no_model_is_loaded(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [answer(200, {"models": [{"type": "llm", "key": "qwen", "loaded_instances": []}]})]}
+    provider = _provider(session, fault_server.url)
+    error = (await read(provider.stream(prompt()))).error
+    assert type(error) is ModelUnavailable
+    assert "lms load qwen" in error.detail
+    # Somebody does as told: the very next prompt is answered.
+    fault_server.routes = {V1: [lm_studio_models(qwen=4096)], CHAT: REPLY}
+    assert (await read(provider.stream(prompt()))).error is None
+
+
+async def test_list_is_asked_for_once_when_many_prompts_come_together(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [Pause(0.1), lm_studio_models(fault=4096)], CHAT: REPLY}
+    provider = _provider(session, fault_server.url)
+    readings = await asyncio.gather(*(read(provider.stream(prompt())) for _ in range(10)))
+    assert all(reading.error is None for reading in readings)
+    await read(provider.stream(prompt()))
+    assert _asked(fault_server).count(V1) == 1
+
+
+async def test_others_get_the_list_when_the_one_who_asked_goes_away(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [Pause(0.2), lm_studio_models(fault=4096)], CHAT: REPLY}
+    provider = _provider(session, fault_server.url)
+    first = asyncio.create_task(read(provider.stream(prompt())))
+    await asyncio.sleep(0.05)
+    second = asyncio.create_task(read(provider.stream(prompt())))
+    await asyncio.sleep(0.05)
+    first.cancel()
+    assert (await second).error is None
+    assert first.cancelled()
+    assert _asked(fault_server).count(V1) == 1
+
+
+async def test_waiting_prompt_ends_in_an_error_when_the_provider_is_closed(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [Silence()]}
+    provider = _provider(session, fault_server.url)
+    waiting = asyncio.create_task(read(provider.stream(prompt())))
+    await asyncio.sleep(0.05)
+    await provider.close()
+    assert type((await waiting).error) is ProviderConnectFailed
+
+
+async def test_key_and_attempt_are_sent_when_they_are_given(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [lm_studio_models(fault=4096)], CHAT: REPLY}
+    await read(_provider(session, fault_server.url, api_key="secret\n").stream(prompt(attempt_id="msg_1.2")))
+    listing, chat = fault_server.requests
+    assert listing.headers["authorization"] == chat.headers["authorization"] == "Bearer secret"
+    assert chat.headers["x-request-id"] == "msg_1.2"
+
+
+# --- health ------------------------------------------------------------------------------------
+
+
+async def test_health_says_how_to_start_it_when_nothing_listens(session: aiohttp.ClientSession) -> None:
+    async with FaultServer() as server:
+        url = server.url
+    health = await _provider(session, url).health()
+    assert (health.is_reachable, health.models) == (False, ())
+    assert "lms server start" in health.detail
+
+
+async def test_health_says_what_to_load_when_no_model_is(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [answer(200, {"models": [{"type": "llm", "key": "qwen", "loaded_instances": []}]})]}
+    health = await _provider(session, fault_server.url).health()
+    assert (health.is_reachable, health.models) == (True, ())
+    assert "lms load qwen" in health.detail
+
+
+async def test_health_says_what_to_download_when_there_is_no_model(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [answer(200, {"models": []})]}
+    assert "lms get" in (await _provider(session, fault_server.url).health()).detail
+
+
+async def test_health_says_which_model_to_load_when_another_one_is(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [lm_studio_models(qwen=4096)]}
+    health = await _provider(session, fault_server.url, model="gemma").health()
+    assert health.models == ("qwen",)
+    assert "gemma is not loaded (qwen is)" in health.detail
+
+
+async def test_health_tells_models_and_smallest_context_when_it_is_ready(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [lm_studio_models(qwen=8192, gemma=4096)]}
+    health = await _provider(session, fault_server.url).health()
+    assert (health.models, health.context_tokens, health.detail) == (("qwen", "gemma"), 4096, "Ready with qwen.")
+
+
+async def test_health_says_that_the_key_is_wrong_when_it_is_refused(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [answer(401, {"error": "Unauthorized"})]}
+    health = await _provider(session, fault_server.url).health()
+    assert health.is_reachable
+    assert "MESSAGE_SERVICE_LM_STUDIO_API_KEY" in health.detail
+
+
+async def test_health_says_so_when_something_else_answers(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    for path in (V1, V0, OPENAI):
+        fault_server.routes[path] = [answer(200, b"<html>Welcome</html>", {"Content-Type": "text/html"})]
+    health = await _provider(session, fault_server.url).health()
+    assert health.is_reachable
+    assert "check its URL" in health.detail
+
+
+@pytest.mark.parametrize("unknown", [answer(404, {"error": "x"}), answer(200, {"error": "Unexpected endpoint"})])
+async def test_older_lists_are_read_when_the_newest_is_unknown(
+    session: aiohttp.ClientSession, fault_server: FaultServer, unknown: bytes
+) -> None:
+    loaded = {"id": "qwen", "type": "llm", "state": "loaded", "loaded_context_length": 4096}
+    fault_server.routes = {V1: [unknown], V0: [answer(200, {"data": [loaded]})]}
+    assert (await _provider(session, fault_server.url).health()).context_tokens == 4096
+    fault_server.routes = {V1: [unknown], V0: [unknown], OPENAI: [recording("models")]}
+    health = await _provider(session, fault_server.url).health()
+    assert (health.models, health.context_tokens) == (("tiny",), 1024)
+
+
+async def test_instances_are_numbered_when_there_are_several_urls(session: aiohttp.ClientSession) -> None:
+    providers = lm_studio_providers(session, ["http://127.0.0.1:1", "http://127.0.0.1:2"], None, None, 60, 20)
+    assert [provider.name for provider in providers] == ["lm_studio", "lm_studio-2"]
