@@ -62,7 +62,7 @@ $(VENV)/runs: requirements-build.txt requirements-embedded.txt pyproject.toml | 
 define install
 @echo "Installing $(1) ..."
 @$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-build.txt
-@$(UV) pip sync -q requirements-build.txt $(1) \
+@$(UV) pip sync -q --compile-bytecode requirements-build.txt $(1) \
 	|| $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1)
 @$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
 endef

@@ -258,9 +258,7 @@ async def test_content_is_refused_when_there_is_nothing_to_read(caller: Client, 
         (rb"\\ud83d", "\\ud83d"),
     ],
 )
-async def test_half_a_surrogate_pair_is_dropped_when_json_escapes_it(
-    caller: Client, written: bytes, kept: str
-) -> None:
+async def test_half_a_surrogate_pair_is_dropped_when_json_escapes_it(caller: Client, written: bytes, kept: str) -> None:
     body = b'{"conversation_id": "conv-1", "content": "' + written + b'"}'
     answer = await caller.post("/v1/messages", body=body, headers={"Content-Type": "application/json"})
     assert answer.status == 201, answer.body
@@ -276,6 +274,4 @@ async def test_content_is_refused_when_it_is_half_a_surrogate_pair_alone(caller:
 
 async def test_fields_are_checked_as_ever_when_a_half_pair_was_dropped_from_the_body(caller: Client) -> None:
     body = rb'{"conversation_id": "conv-1", "content": "x\ud83d", "colour": 1}'
-    expect_faults(
-        await caller.post("/v1/messages", body=body, headers={"Content-Type": "application/json"}), "/colour"
-    )
+    expect_faults(await caller.post("/v1/messages", body=body, headers={"Content-Type": "application/json"}), "/colour")

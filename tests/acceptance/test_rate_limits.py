@@ -45,7 +45,9 @@ async def test_hundred_messages_are_taken_when_posted_in_a_minute(service: Servi
 
 async def test_hundred_are_taken_in_all_when_more_come_at_once_over_two_processes(service: Service) -> None:
     callers = [service.client("user-in-a-hurry", api=number) for number in (0, 1)]
-    answers = await asyncio.gather(*(_post(callers[number % 2], conversation_id=f"c-{number}") for number in range(130)))
+    answers = await asyncio.gather(
+        *(_post(callers[number % 2], conversation_id=f"c-{number}") for number in range(130))
+    )
     assert Counter(answer.status for answer in answers) == {201: _LIMIT, 429: 30}
     with service.mongodb() as database:
         assert database["messages"].count_documents({"user_id": "user-in-a-hurry"}) == _LIMIT

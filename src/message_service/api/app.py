@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from message_service import __version__
-from message_service.api import messages, operations, replies
+from message_service.api import history, messages, operations, replies, variants
 from message_service.api.context import request_id_of
 from message_service.api.envelope import Envelope
 from message_service.api.errors import problem_response
@@ -25,6 +25,8 @@ from message_service.errors import (
 )
 from message_service.wiring import ApiServices
 
+_ROUTERS = (messages.router, replies.router, operations.router)
+
 
 def create_app(services: ApiServices) -> ASGIApp:
     """The application on opened services. It neither opens nor closes anything."""
@@ -32,8 +34,8 @@ def create_app(services: ApiServices) -> ASGIApp:
     app.state.services = services
     hot = {
         (method, route.path): route
-        for route in messages.router.routes
-        if isinstance(route, APIRoute) and route.endpoint in (messages.create_message, messages.list_messages)
+        for route in (*messages.router.routes, *history.router.routes)
+        if isinstance(route, APIRoute) and route.endpoint in (messages.create_message, history.list_messages)
         for method in route.methods or ()
     }
     return Envelope(FastLane(app, hot), services.metrics)
@@ -53,7 +55,7 @@ def _routes_and_errors() -> FastAPI:
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
     )
-    for router in (messages.router, replies.router, operations.router):
+    for router in (messages.router, history.router, variants.router, replies.router, operations.router):
         app.include_router(router)
     app.add_exception_handler(MessageServiceError, _answer_with_problem)
     app.add_exception_handler(HTTPException, _answer_with_problem)
@@ -70,7 +72,21 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 async def _answer_with_problem(request: Request, fault: Exception) -> Response:
     if isinstance(fault, HTTPException):
         fault = _ours(fault)
-    return problem_response(fault, instance=request.scope["path"], request_id=request_id_of(request))
+    response = problem_response(fault, instance=request.scope["path"], request_id=request_id_of(request))
+    if response.status_code == 405:
+        response.headers["Allow"] = ", ".join(sorted(_allowed_methods(request.scope["path"])))
+    return response
+
+
+def _allowed_methods(path: str) -> set[str]:
+    """What a 405 must name (RFC 9110, section 15.5.6). The router itself knows the first route of a path only."""
+    return {
+        method
+        for router in _ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.endpoint is not messages.edit_message and route.path_regex.match(path)
+        for method in route.methods or ()
+    }
 
 
 def _ours(fault: HTTPException) -> MessageServiceError:

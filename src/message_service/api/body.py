@@ -21,8 +21,8 @@ _MOST_FAULTS_TOLD = 20
 
 async def read_json(request: Request, model: type[Model]) -> Model:
     """The body as `model`. Raises `MalformedRequest`, `ValidationFailed`, `BodyTooLarge`."""
-    content_type = request.headers.get("content-type", "")
-    if not content_type.startswith("application/json"):
+    media_type = request.headers.get("content-type", "").partition(";")[0]
+    if media_type.strip().lower() != "application/json":
         raise MalformedRequest("Send the body as application/json.")
     body = await _read(request, most_bytes=services_of(request).settings.max_body_bytes)
     try:

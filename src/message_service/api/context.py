@@ -5,6 +5,8 @@ from typing import cast
 from starlette.requests import Request
 
 from message_service.api.caller import Caller, identify
+from message_service.errors import MessageNotFound
+from message_service.ids import MessageId, is_own_id
 from message_service.wiring import ApiServices
 
 
@@ -19,3 +21,10 @@ def caller_of(request: Request) -> Caller:
 
 def request_id_of(request: Request) -> str:
     return cast(str, request.scope["request_id"])
+
+
+def message_id_of(text: str) -> MessageId:
+    """A path's message id. Raises `MessageNotFound` for what cannot be one."""
+    if not is_own_id(text):
+        raise MessageNotFound
+    return MessageId(text)

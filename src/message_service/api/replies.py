@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from message_service.api.answers import json_response
 from message_service.api.context import caller_of, services_of
 from message_service.api.openapi import problems
 from message_service.api.schemas import ReplyShape
@@ -40,7 +40,7 @@ async def get_reply(request: Request, reply_id: str) -> Response:
     services, caller = services_of(request), caller_of(request)
     found = await services.replies.find_visible(_reply_id(reply_id), caller.user_id)
     partial_text = await _partial_text(services, found.reply.id) if found.reply.status is ReplyStatus.RUNNING else None
-    return _json(found_reply_json(found, partial_text=partial_text))
+    return json_response(found_reply_json(found, partial_text=partial_text))
 
 
 @router.get(
@@ -79,7 +79,7 @@ async def stream_reply(request: Request, reply_id: str) -> Response:
 async def cancel_reply(request: Request, reply_id: str) -> Response:
     services, caller = services_of(request), caller_of(request)
     reply = await cancel(_reply_id(reply_id), caller.user_id, desk=services.cancelling)
-    return _json(reply_json(reply), status=202)
+    return json_response(reply_json(reply), status=202)
 
 
 async def _partial_text(services: ApiServices, reply_id: ReplyId) -> str | None:
@@ -93,7 +93,3 @@ def _reply_id(text: str) -> ReplyId:
     if not is_own_id(text):
         raise ReplyNotFound
     return ReplyId(text)
-
-
-def _json(content: dict[str, Any], *, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")

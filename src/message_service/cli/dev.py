@@ -4,9 +4,11 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 from message_service.cli.address import base_url, free_port
+from message_service.cli.notice import Notify, open_notices
 from message_service.cli.open_files import raise_open_files_limit
 from message_service.cli.panel import PAGES, Running, print_panel
 from message_service.cli.readiness import await_ready, existing_pages
@@ -15,10 +17,9 @@ from message_service.cli.supervisor import Supervised, keep_running
 from message_service.embedded.child import Child, start_child, stop_children
 from message_service.embedded.servers import EmbeddedServers, ServerName, start_embedded_servers
 from message_service.errors import StartRefused
-from message_service.logs import configure_logs, log
 from message_service.settings import ENVIRONMENT_PREFIX, Settings
 
-_READY_SECONDS = 20.0
+_READY_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _DRAIN_SECONDS = 2.0
 """What a worker gets for its running replies unless `drain_seconds` was set, for whoever presses Ctrl-C does not
@@ -28,17 +29,19 @@ want to wait. What is not done by then is handed back, and answered after the ne
 def run_dev(settings: Settings) -> None:
     """Run until SIGINT, SIGTERM or SIGHUP; a second one hurries. Raises StartRefused when something does not start."""
     began_at = time.monotonic()
-    configure_logs(level=settings.log_level, format_=settings.log_format, role="dev")
+    notify = open_notices(settings.log_format)
     raise_open_files_limit()
     port = free_port(settings.host, settings.port)
     with StopSignals() as signals:
-        development = _Development(settings.model_copy(update={"port": port}), signals)
+        development = _Development(settings.model_copy(update={"port": port}), signals, notify)
         try:
             development.start()
-            print_panel(development.describe(ready_seconds=time.monotonic() - began_at))
+            running = development.describe(ready_seconds=time.monotonic() - began_at)
+            with suppress(OSError):  # nobody reads our output: that is no reason to stop
+                print_panel(running)
             development.keep_running()
         except StopRequested:
-            log.info("stopping", hint="Ctrl-C once more hurries")
+            notify("dev.stopping", hint="Ctrl-C once more hurries")
         finally:
             development.stop()
 
@@ -46,9 +49,10 @@ def run_dev(settings: Settings) -> None:
 class _Development:
     """The servers that nobody else provides, one API and one worker."""
 
-    def __init__(self, settings: Settings, signals: StopSignals) -> None:
+    def __init__(self, settings: Settings, signals: StopSignals, notify: Notify) -> None:
         self._settings = settings
         self._signals = signals
+        self._notify = notify
         self._servers: EmbeddedServers | None = None
         self._processes: dict[str, Supervised] = {}
         """In the order in which they are stopped."""
@@ -64,7 +68,7 @@ class _Development:
         environment = self._environment()
         for name, arguments in (("api", ["serve"]), ("worker", ["work"])):
             run = partial(_run_command, arguments, environment)
-            self._processes[name] = Supervised(name, run(), run)
+            self._processes[name] = Supervised(name, run(), run, self._notify)
         await_ready(
             self._settings.host,
             self._settings.port,
@@ -78,7 +82,7 @@ class _Development:
         processes = list(self._processes.values())
         if self._servers is not None:
             for name, child in self._servers.processes.items():
-                processes.append(Supervised(name, child, partial(_restart_server, self._servers, name)))
+                processes.append(Supervised(name, child, partial(_restart_server, self._servers, name), self._notify))
         keep_running(processes, self._signals.pause)
 
     def stop(self) -> None:

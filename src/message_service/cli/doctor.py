@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from message_service.cli.checks.finding import Check, Finding, Subject
+from message_service.cli.checks.indexes import check_indexes
 from message_service.cli.checks.machine import check_disk, check_embedded_programs, check_open_files, check_python
 from message_service.cli.checks.mongodb import check_mongodb
+from message_service.cli.checks.providers import check_providers
 from message_service.cli.checks.redis import check_redis
 from message_service.embedded.layout import Layout
 from message_service.embedded.lock import is_held
@@ -21,6 +23,8 @@ CHECKS: Sequence[Check] = (
     check_disk,
     check_mongodb,
     check_redis,
+    check_indexes,
+    check_providers,
 )
 
 _CHECK_SECONDS = 10.0

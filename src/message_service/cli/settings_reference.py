@@ -63,13 +63,14 @@ def as_markdown() -> str:
 def print_table() -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(show_lines=False)
-    table.add_column("Variable", style="bold", overflow="fold")
-    for heading in ("Values", "Default", "Meaning"):
-        table.add_column(heading)
+    table = Table()
+    table.add_column("Variable", style="bold", no_wrap=True)
+    table.add_column("Meaning")
     for reference in setting_references():
-        table.add_row(reference.variable, reference.values, reference.default, reference.meaning)
+        values = reference.values + (f"; default {reference.default}" if reference.default else "")
+        table.add_row(reference.variable, Text.assemble(f"{reference.meaning}\n", (values, "dim")), end_section=True)
     Console().print(table)
 
 

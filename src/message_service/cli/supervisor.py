@@ -3,19 +3,20 @@
 import time
 from collections.abc import Callable, Sequence
 
+from message_service.cli.notice import Notify
 from message_service.cli.restart import Restart
 from message_service.embedded.child import Child
 from message_service.errors import StartRefused
-from message_service.logs import log
 
 
 class Supervised:
     """One process, and how to start it again."""
 
-    def __init__(self, name: str, child: Child, start_again: Callable[[], Child]) -> None:
+    def __init__(self, name: str, child: Child, start_again: Callable[[], Child], notify: Notify) -> None:
         self.name = name
         self.child = child
         self._start_again = start_again
+        self._notify = notify
         self._started_at = time.monotonic()
         self._restart = Restart()
         self._start_at: float | None = None
@@ -40,8 +41,9 @@ class Supervised:
     def _plan(self, now: float, *, exit_code: int | None, reason: str | None) -> None:
         self._restart = self._restart.after_end(ran_seconds=now - self._started_at)
         self._start_at = now + self._restart.delay_seconds
-        log.warning(
-            "process_ended",
+        self._notify(
+            "process.ended",
+            level="warning",
             process=self.name,
             restart_in_seconds=self._restart.delay_seconds,
             **({"exit_code": exit_code} if reason is None else {"reason": reason}),

@@ -12,12 +12,13 @@ from message_service.context.window import Budget
 from message_service.errors import ClaimLost, ProviderError, RelayUnavailable, StoreUnavailable
 from message_service.ids import ReplyId, WorkerId
 from message_service.journey.compose import compose
+from message_service.journey.draft import Draft
 from message_service.live.channel import Channel
 from message_service.live.event import first_take
 from message_service.live.writer import LiveWriter
 from message_service.logs import log
 from message_service.messages.message import MAX_CONTENT_CHARACTERS
-from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus, Usage
+from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus
 from message_service.providers.provider import Finished, Started, TextDelta, UsageReported
 from message_service.providers.router import Router, Switched
 from message_service.safety.sanitise import PieceSanitiser
@@ -49,24 +50,12 @@ class WritingDesk:
     retry: RetryPolicy
 
 
-@dataclass(slots=True)
-class _Draft:
-    """The reply as far as it has come."""
-
-    writer: LiveWriter
-    prompt_tokens: int = 0
-    provider: str | None = None
-    model: str | None = None
-    usage: Usage | None = None
-    finish_reason: FinishReason | None = None
-
-
 async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
     """See one reply through to its end, or hand it back. Safe to call twice: the second finds nothing to claim."""
     claimed = await desk.claims.claim(reply_id, desk.worker_id)
     if claimed is None:
         return
-    draft = _Draft(
+    draft = Draft(
         LiveWriter(
             desk.channel,
             claimed.id,
@@ -89,18 +78,19 @@ async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
             draft.writer.stop()
 
 
-async def _attempt(claimed: Reply, draft: _Draft, hold: Hold, desk: WritingDesk) -> Outcome | None:
+async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) -> Outcome | None:
     """How this attempt ends the reply; None when it was handed back. Raises `ClaimLost`."""
+    earlier_text = await _earlier_text(claimed, desk) if claimed.is_cancel_requested else ""
     if claimed.epoch > 1:
         # Watchers may have seen text of an earlier attempt, of this worker or of a dead one.
         draft.writer.reset("retried")
     if claimed.is_cancel_requested:
-        await _take_over_text(claimed, draft, desk)
-        return _outcome(draft, desk, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
+        draft.writer.write(earlier_text)
+        return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
     if _remaining_seconds(claimed) <= 0:
-        return _failure(draft, ReplyError("deadline_exceeded", "The reply was not finished before its deadline."))
+        return draft.failed(ReplyError("deadline_exceeded", "The reply was not finished before its deadline."))
     if claimed.attempts > desk.retry.max_attempts:
-        return _failure(draft, ReplyError("too_many_attempts", "The reply was tried too often without an end."))
+        return draft.failed(ReplyError("too_many_attempts", "The reply was tried too often without an end."))
 
     writing = asyncio.create_task(_write(claimed, draft, desk))
     hold.write_in(writing)
@@ -111,18 +101,18 @@ async def _attempt(claimed: Reply, draft: _Draft, hold: Hold, desk: WritingDesk)
         return await _after_failure(claimed, draft, error, desk)
     except TimeoutError:
         if draft.writer.text:
-            return _outcome(draft, desk, ReplyStatus.INCOMPLETE, FinishReason.ERROR)
-        return _failure(draft, ReplyError("deadline_exceeded", "The reply was not finished before its deadline."))
+            return draft.ended(desk.counter, ReplyStatus.INCOMPLETE, FinishReason.ERROR)
+        return draft.failed(ReplyError("deadline_exceeded", "The reply was not finished before its deadline."))
     except asyncio.CancelledError:
         return await _after_stop(claimed, draft, hold, desk)
     except BaseException:
         writing.cancel()
         raise
     status = ReplyStatus.COMPLETED if draft.finish_reason is FinishReason.STOP else ReplyStatus.INCOMPLETE
-    return _outcome(draft, desk, status, draft.finish_reason)
+    return draft.ended(desk.counter, status, draft.finish_reason)
 
 
-async def _write(claimed: Reply, draft: _Draft, desk: WritingDesk) -> None:
+async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
     """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`."""
     prompt = await compose(claimed, path=desk.path, counter=desk.counter, budget=desk.budget)
     draft.prompt_tokens = prompt.prompt_tokens
@@ -137,8 +127,7 @@ async def _write(claimed: Reply, draft: _Draft, desk: WritingDesk) -> None:
                 case TextDelta(text):
                     piece = clean.feed(text)[:room]
                     room -= len(piece)
-                    if piece:
-                        draft.writer.write(piece)
+                    draft.writer.write(piece)
                     if room == 0:
                         draft.finish_reason = FinishReason.LENGTH
                         return
@@ -156,35 +145,33 @@ async def _write(claimed: Reply, draft: _Draft, desk: WritingDesk) -> None:
         await stream.aclose()
 
 
-async def _take_over_text(claimed: Reply, draft: _Draft, desk: WritingDesk) -> None:
-    """Keep what a worker wrote that died before it could cancel, where Redis still has it."""
+async def _earlier_text(claimed: Reply, desk: WritingDesk) -> str:
+    """What a worker wrote that died before it could cancel, where Redis still has it."""
     try:
-        text = await desk.channel.text_so_far(claimed.id)
+        return await desk.channel.text_so_far(claimed.id)
     except RelayUnavailable:
-        return
-    if text:
-        draft.writer.write(text)
+        return ""
 
 
-async def _after_failure(claimed: Reply, draft: _Draft, error: ProviderError, desk: WritingDesk) -> Outcome | None:
+async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, desk: WritingDesk) -> Outcome | None:
     log.warning(
         "reply.attempt_failed", reply=claimed.id, attempt=claimed.attempts, provider=error.provider, error=error.code
     )
     if draft.writer.text:
         # Text was shown: keeping it, marked incomplete, beats mixing it with another answer.
-        return _outcome(draft, desk, ReplyStatus.INCOMPLETE, FinishReason.ERROR, _reply_error(error))
+        return draft.ended(desk.counter, ReplyStatus.INCOMPLETE, FinishReason.ERROR, _told(error))
     decision = desk.retry.decide(error, attempts=claimed.attempts, remaining_seconds=_remaining_seconds(claimed))
     if isinstance(decision, TryAgain):
         if not await desk.claims.hand_back(claimed, delay_seconds=decision.after_seconds, is_attempt_counted=True):
             raise ClaimLost
         return None
-    return _failure(draft, _reply_error(error))
+    return draft.failed(_told(error))
 
 
-async def _after_stop(claimed: Reply, draft: _Draft, hold: Hold, desk: WritingDesk) -> Outcome | None:
+async def _after_stop(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) -> Outcome | None:
     match hold.stop_reason:
         case StopReason.CANCELLED:
-            return _outcome(draft, desk, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
+            return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
         case StopReason.DRAINING:
             if await desk.claims.hand_back(claimed, delay_seconds=0, is_attempt_counted=False):
                 desk.queue.announce(claimed.id, claimed.kind)
@@ -206,45 +193,8 @@ async def _finish(hold: Hold, outcome: Outcome, desk: WritingDesk) -> Ended:
             await asyncio.sleep(_PAUSE_BEFORE_FINISHING_AGAIN_SECONDS)
 
 
-def _outcome(
-    draft: _Draft,
-    desk: WritingDesk,
-    status: ReplyStatus,
-    reason: FinishReason | None,
-    error: ReplyError | None = None,
-) -> Outcome:
-    text = draft.writer.text
-    text_tokens = desk.counter.count(text) if text else 0
-    usage = draft.usage
-    if usage is None and draft.provider is not None:
-        usage = Usage(draft.prompt_tokens, text_tokens, is_estimated=True)
-    if usage is not None:
-        draft.writer.counted(usage)
-    return Outcome(
-        status=status,
-        take=draft.writer.take,
-        text=text,
-        text_tokens=text_tokens,
-        provider=draft.provider,
-        model=draft.model,
-        finish_reason=reason,
-        usage=usage,
-        error=error,
-    )
-
-
-def _failure(draft: _Draft, error: ReplyError) -> Outcome:
-    return Outcome(
-        status=ReplyStatus.FAILED,
-        take=draft.writer.take,
-        provider=draft.provider,
-        model=draft.model,
-        finish_reason=FinishReason.ERROR,
-        error=error,
-    )
-
-
-def _reply_error(error: ProviderError) -> ReplyError:
+def _told(error: ProviderError) -> ReplyError:
+    """For whoever asked: the kind of failure, without the provider's own words."""
     return ReplyError(error.code, error.sentence)
 
 

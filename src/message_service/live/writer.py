@@ -42,6 +42,8 @@ class LiveWriter:
         self._append(Step.STARTED, Began(provider, model, attempt))
 
     def write(self, text: str) -> None:
+        if not text:
+            return
         self._pieces.append(text)
         self._pending.append(text)
         loop = asyncio.get_running_loop()
