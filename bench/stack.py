@@ -58,7 +58,7 @@ def serve_ours(
     """The API process alone."""
     port = free_port()
     environment = _own_environment(stores, database) | {"MESSAGE_SERVICE_PORT": str(port)} | dict(settings or {})
-    with ServerProcess("message-service serve", [sys.executable, "-m", "message_service", "serve"], environment) as api:
+    with ServerProcess("message-service serve", [script("message-service"), "serve"], environment) as api:
         api.wait_until_ready(f"http://127.0.0.1:{port}/health/ready")
         yield Served(port, (api.pid,))
 
@@ -68,7 +68,7 @@ def work_ours(stores: Stores, *, database: str = "bench", settings: Mapping[str,
     """One worker process; yields its pid."""
     port = free_port()
     environment = _own_environment(stores, database) | {"MESSAGE_SERVICE_WORKER_METRICS_PORT": str(port)}
-    command = [sys.executable, "-m", "message_service", "work"]
+    command = [script("message-service"), "work"]
     with ServerProcess("message-service work", command, environment | dict(settings or {})) as worker:
         worker.wait_until_ready(f"http://127.0.0.1:{port}/metrics")
         yield worker.pid

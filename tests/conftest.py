@@ -2,5 +2,17 @@
 
 from tests.fixtures.servers import fresh_database_name, servers
 from tests.fixtures.service import service, start_service
+from tests.fixtures.stores import command_log, database, logged_database, opened_database, redis_url, relay
 
-__all__ = ["fresh_database_name", "servers", "service", "start_service"]
+__all__ = [
+    "command_log",
+    "database",
+    "fresh_database_name",
+    "logged_database",
+    "opened_database",
+    "redis_url",
+    "relay",
+    "servers",
+    "service",
+    "start_service",
+]

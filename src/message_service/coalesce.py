@@ -129,6 +129,8 @@ class Coalescer(Generic[Item, Result]):
         self._busy |= taken
         try:
             answers: Sequence[Result | Exception] = await self._trip([call.item for call in calls])
+            if len(answers) != len(calls):
+                raise RuntimeError(f"A trip of {len(calls)} came back with {len(answers)} answers.")
         except Exception as fault:  # every caller of this trip has to hear of it
             answers = [fault] * len(calls)
         finally:

@@ -231,6 +231,12 @@ class ProviderOverloaded(ProviderError):
     is_transient = True
 
 
+class ProviderFailed(ProviderError):
+    sentence = "The provider broke while it answered."
+    code = "provider_failed"
+    is_transient = True
+
+
 class ContextTooLong(ProviderError):
     sentence = "The prompt does not fit the model's context."
     code = "context_too_long"

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-import aiohttp
 import uvloop
 from prometheus_client import start_http_server
 
@@ -26,9 +25,10 @@ from message_service.live.follower import Follower
 from message_service.logs import configure_logs, log
 from message_service.messages.reply import WorkKind
 from message_service.metrics import MeteredAcceptance, MeteredFinishing, MeteredRouter, Metrics
-from message_service.providers.lm_studio import LmStudioProvider
+from message_service.providers.lm_studio import lm_studio_providers
 from message_service.providers.provider import Provider
 from message_service.providers.scripted import ScriptedProvider
+from message_service.providers.upstream import provider_session
 from message_service.relay import Relay, open_relay
 from message_service.settings import Settings
 from message_service.store.claim import Claims
@@ -186,12 +186,18 @@ async def open_worker(settings: Settings, kinds: Sequence[WorkKind]) -> AsyncIte
 @asynccontextmanager
 async def open_router(settings: Settings, metrics: Metrics) -> AsyncIterator[MeteredRouter]:
     """The enabled providers, in order of preference, on one HTTP client."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
-    async with aiohttp.ClientSession(connector=connector) as session:
+    async with provider_session() as session:
         providers: list[Provider] = []
         for name in settings.enabled_providers:
             if name == "lm_studio":
-                providers += _lm_studios(settings, session)
+                providers += lm_studio_providers(
+                    session,
+                    settings.lm_studio_url,
+                    settings.lm_studio_api_key,
+                    settings.lm_studio_model,
+                    settings.first_token_timeout_seconds,
+                    settings.token_timeout_seconds,
+                )
             else:
                 providers.append(ScriptedProvider(settings.scripted_tokens_per_second))
         router = MeteredRouter(providers, metrics)
@@ -199,21 +205,6 @@ async def open_router(settings: Settings, metrics: Metrics) -> AsyncIterator[Met
             yield router
         finally:
             await router.close()
-
-
-def _lm_studios(settings: Settings, session: aiohttp.ClientSession) -> list[Provider]:
-    return [
-        LmStudioProvider(
-            session,
-            url,
-            settings.lm_studio_api_key,
-            settings.lm_studio_model,
-            settings.first_token_timeout_seconds,
-            settings.token_timeout_seconds,
-            name="lm_studio" if number == 1 else f"lm_studio-{number}",
-        )
-        for number, url in enumerate(settings.lm_studio_url, start=1)
-    ]
 
 
 def run_worker(settings: Settings, kinds: tuple[WorkKind, ...]) -> None:

@@ -25,7 +25,7 @@ from message_service.errors import (
 )
 from message_service.wiring import ApiServices
 
-_ROUTERS = (messages.router, replies.router, operations.router)
+_ROUTERS = (messages.router, history.router, variants.router, replies.router, operations.router)
 
 
 def create_app(services: ApiServices) -> ASGIApp:
@@ -55,7 +55,7 @@ def _routes_and_errors() -> FastAPI:
         generate_unique_id_function=_operation_id,
         redirect_slashes=False,
     )
-    for router in (messages.router, history.router, variants.router, replies.router, operations.router):
+    for router in _ROUTERS:
         app.include_router(router)
     app.add_exception_handler(MessageServiceError, _answer_with_problem)
     app.add_exception_handler(HTTPException, _answer_with_problem)

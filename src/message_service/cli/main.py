@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from message_service.errors import StartRefused
+from message_service.errors import StartRefused, Unavailable
 from message_service.messages.reply import WorkKind
 
 START_REFUSED_EXIT_CODE = 2
@@ -24,8 +24,14 @@ def main() -> None:
     try:
         app()
     except StartRefused as refusal:
-        print(f"message-service: {refusal.detail}", file=sys.stderr)
-        sys.exit(START_REFUSED_EXIT_CODE)
+        _refuse(refusal.detail)
+    except Unavailable as fault:
+        _refuse(f"{fault.detail} `message-service doctor` looks for the cause.")
+
+
+def _refuse(sentence: str) -> None:
+    print(f"message-service: {sentence}", file=sys.stderr)
+    sys.exit(START_REFUSED_EXIT_CODE)
 
 
 @app.command()

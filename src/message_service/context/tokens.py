@@ -33,6 +33,8 @@ class TokenCounter:
         self._encoding = tiktoken.Encoding(
             "o200k_base", pat_str=_O200K_PATTERN, mergeable_ranks=_read_ranks(), special_tokens={}
         )
+        # Kept by tiktoken for pickling alone: 25 MB in every process.
+        del self._encoding._mergeable_ranks
 
     def count(self, text: str) -> int:
         """Tokens in `text`; what looks like a special token counts as the plain text it is."""

@@ -15,6 +15,7 @@ from message_service.errors import (
     ProviderAuthFailed,
     ProviderConnectFailed,
     ProviderError,
+    ProviderFailed,
     ProviderOverloaded,
     ProviderQuotaExhausted,
     ProviderRateLimited,
@@ -176,7 +177,7 @@ def _by_status(status: int) -> type[ProviderError]:
     if status in exact:
         return exact[status]
     if status >= 500:
-        return ProviderOverloaded
+        return ProviderOverloaded if status in (503, 529) else ProviderFailed
     if status >= 400:
         return ProviderRequestInvalid
     # A redirect is not followed; a 200 that complains without a class of its own is a broken stream.

@@ -28,7 +28,7 @@ class LmStudioProvider:
     """One LM Studio server, through its OpenAI-compatible chat completions.
 
     Which model answers: the one the prompt names, else `model`, else the first that is loaded. The session
-    is lent; it must not limit its connections, because each running reply holds one.
+    is lent: see `upstream.provider_session`.
     """
 
     def __init__(

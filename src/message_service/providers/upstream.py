@@ -18,10 +18,18 @@ MAX_ERROR_BODY_BYTES = 65_536
 MAX_JSON_BODY_BYTES = 4_194_304
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
-_OWN_CONNECTION = {"Connection": "close"}
-"""Reusing an idle connection would race with the server closing it, and a POST is not sent twice."""
 _FOREIGN = (aiohttp.ClientError, OSError, RuntimeError, SseEventTooLarge)
 """What aiohttp and the socket raise; RuntimeError when the session or the connection was closed under us."""
+
+
+def provider_session() -> aiohttp.ClientSession:
+    """The session that adapters are lent; call it inside the loop.
+
+    As many connections as there are running replies, and a new one each time: reusing an idle connection
+    would race with the server closing it, and a POST is not sent twice.
+    """
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 class EventResponse:
@@ -69,7 +77,6 @@ async def post_for_events(
                     "Content-Type": "application/json",
                     "Accept": "text/event-stream",
                     "Accept-Encoding": "identity",
-                    **_OWN_CONNECTION,
                 },
                 timeout=_TIMEOUT,
                 allow_redirects=False,
@@ -91,9 +98,7 @@ async def get_json(
     try:
         async with (
             asyncio.timeout(timeout_seconds),
-            session.get(
-                url, headers={**headers, **_OWN_CONNECTION}, timeout=_TIMEOUT, allow_redirects=False
-            ) as response,
+            session.get(url, headers=headers, timeout=_TIMEOUT, allow_redirects=False) as response,
         ):
             if response.status != 200:
                 raise await _refusal(provider, response)

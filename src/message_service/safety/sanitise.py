@@ -37,10 +37,10 @@ class PieceSanitiser:
 
     def feed(self, piece: str) -> str:
         """What of `piece` may be shown; may be empty."""
-        if self._ends_in_return and piece.startswith("\n"):
-            piece = piece[1:]
-        self._ends_in_return = piece.endswith("\r") or (self._ends_in_return and not piece)
-        return _UNWANTED.sub("", _with_line_feeds(piece))
+        is_second_half = self._ends_in_return and piece.startswith("\n")
+        if piece:
+            self._ends_in_return = piece.endswith("\r")
+        return _UNWANTED.sub("", _with_line_feeds(piece[1:] if is_second_half else piece))
 
 
 def _with_line_feeds(text: str) -> str:

@@ -6,18 +6,15 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from message_service.providers.upstream import provider_session
 from tests.contract.providers.aimock import AimockUnavailable, aimock
 from tests.contract.providers.fault_server import FaultServer
 from tests.contract.providers.llama_server import BINARY_VARIABLE, llama_binary
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "llama: needs a llama.cpp server; `make test-llama` builds one")
-
-
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as opened:
+    async with provider_session() as opened:
         yield opened
 
 

@@ -95,7 +95,7 @@ async def test_stream_is_cut_when_the_server_is_killed(session: aiohttp.ClientSe
     reading = await _read_and_signal(provider, spacious, signal.SIGKILL)
     assert type(reading.error) is StreamCut
     # A dying process still takes connections until its last thread is gone.
-    os.waitid(os.P_PID, spacious.pid, os.WEXITED | os.WNOWAIT)
+    await asyncio.to_thread(os.waitid, os.P_PID, spacious.pid, os.WEXITED | os.WNOWAIT)
     assert type((await read(provider.stream(prompt(model="tiny")))).error) is ProviderConnectFailed
 
 

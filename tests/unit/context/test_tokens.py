@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiktoken_ext import openai_public
+from tiktoken_ext import openai_public  # type: ignore[import-untyped]  # it has no types
 
 from message_service.context.tokens import TokenCounter
 
@@ -26,7 +26,8 @@ def definition(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         return {}
 
     monkeypatch.setattr(openai_public, "load_tiktoken_bpe", without_download)
-    return openai_public.o200k_base() | asked
+    own: dict[str, Any] = openai_public.o200k_base()
+    return own | asked
 
 
 def test_pattern_is_tiktokens_own(definition: dict[str, Any]) -> None:

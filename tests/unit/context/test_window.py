@@ -31,7 +31,9 @@ def test_turns_come_oldest_first() -> None:
 
 
 def test_message_fits_when_it_takes_exactly_what_is_free() -> None:
-    window = filled(Window(TOKENS_TO_PRIME_A_REPLY + cost(5) + cost(7)), [a_message(2, tokens=5), a_message(1, tokens=7)])
+    window = filled(
+        Window(TOKENS_TO_PRIME_A_REPLY + cost(5) + cost(7)), [a_message(2, tokens=5), a_message(1, tokens=7)]
+    )
     assert len(window.turns()) == 2
     assert window.free_tokens == 0
     assert not window.is_truncated

@@ -37,7 +37,9 @@ def test_parts_fit_when_redis_takes_them_as_64_bits(position: Position) -> None:
 @given(st.integers(0, 10_000))
 def test_every_take_of_a_claim_is_later_when_the_epoch_rises(epoch: int) -> None:
     assert first_take(epoch + 1) > first_take(epoch)
-    assert Position(first_take(epoch), MAX_CONTENT_CHARACTERS, Step.END) < Position(first_take(epoch + 1), 0, Step.RESET)
+    assert Position(first_take(epoch), MAX_CONTENT_CHARACTERS, Step.END) < Position(
+        first_take(epoch + 1), 0, Step.RESET
+    )
 
 
 def test_first_claim_is_later_when_the_watcher_saw_it_queued() -> None:

@@ -66,12 +66,12 @@ def test_kept_place_is_free_again_when_a_reply_ends_without_text() -> None:
 
 
 def test_reply_is_the_head_when_it_was_asked_for() -> None:
-    assert conversation().with_message(QUESTION).with_reply(FIRST).head == FIRST
+    assert conversation().with_message(QUESTION).with_reply(FIRST).head == MessageId(FIRST)
 
 
 def test_head_stays_the_reply_when_it_ends_with_text() -> None:
     asked = conversation().with_message(QUESTION).with_reply(FIRST)
-    assert asked.without_reply(FIRST, has_text=True, fallback_head=QUESTION, next_reply=None).head == FIRST
+    assert asked.without_reply(FIRST, has_text=True, fallback_head=QUESTION, next_reply=None).head == MessageId(FIRST)
 
 
 def test_head_falls_back_when_the_reply_ends_without_text() -> None:
@@ -137,21 +137,19 @@ class AnyHistory(RuleBasedStateMachine):
         self.now = self.now.with_reply(reply_id)
         self.line.append(reply_id)
         self.asked += 1
-        assert self.now.head == reply_id
+        assert self.now.head == MessageId(reply_id)
 
     @precondition(lambda self: self.line)
     @rule(which=st.integers(0, 30), has_text=st.booleans())
     def end(self, which: int, has_text: bool) -> None:
         assume(which < len(self.line))
         reply_id = self.line.pop(which)
-        was_head = self.now.head == reply_id
+        was_head = self.now.head == MessageId(reply_id)
         next_reply = self.line[0] if which == 0 and self.line else None
-        self.now = self.now.without_reply(
-            reply_id, has_text=has_text, fallback_head=QUESTION, next_reply=next_reply
-        )
+        self.now = self.now.without_reply(reply_id, has_text=has_text, fallback_head=QUESTION, next_reply=next_reply)
         self.messages += has_text
         if was_head:
-            assert self.now.head == (reply_id if has_text else QUESTION)
+            assert self.now.head == (MessageId(reply_id) if has_text else QUESTION)
 
     @invariant()
     def never_more_than_the_limit(self) -> None:

@@ -13,6 +13,7 @@ from message_service.errors import (
     ProviderAuthFailed,
     ProviderConnectFailed,
     ProviderError,
+    ProviderFailed,
     ProviderOverloaded,
     ProviderQuotaExhausted,
     ProviderRateLimited,
@@ -69,15 +70,15 @@ KNOWN = [
     (529, _openai("Overloaded", None, "overloaded_error"), ProviderOverloaded),
     (200, _openai("Overloaded", None, "overloaded_error"), ProviderOverloaded),
     (200, _openai("Bad", 400, "invalid_request_error"), ProviderRequestInvalid),
-    (200, _openai("upstream", "502"), ProviderOverloaded),
+    (200, _openai("upstream", "502"), ProviderFailed),
     (200, _openai("something broke"), StreamCut),
     (422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, ProviderRequestInvalid),
     # proxies on the way
-    (502, b"<html><h1>502 Bad Gateway</h1></html>", ProviderOverloaded),
+    (502, b"<html><h1>502 Bad Gateway</h1></html>", ProviderFailed),
     (504, b"", ProviderTimeout),
     (413, b"Request Entity Too Large", ContextTooLong),
     (301, b"", ProviderConnectFailed),
-    (500, b"Internal Server Error", ProviderOverloaded),
+    (500, b"Internal Server Error", ProviderFailed),
 ]  # fmt: skip
 
 
