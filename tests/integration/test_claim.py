@@ -1,7 +1,7 @@
 """CLAIM: one worker at a time, on the server's clock, fenced by an epoch that only rises."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ BOTH_KINDS = tuple(WorkKind)
 async def server_time(database: Database) -> datetime:
     answer = await database.client.admin.command("hello")
     moment: datetime = answer["localTime"]
-    return moment
+    return moment.replace(tzinfo=UTC)
 
 
 async def in_conversation(steps: Steps, number: int, **more: Any) -> Reply:

@@ -17,6 +17,7 @@ from message_service.errors import (
 )
 from message_service.ids import CharacterId, ConversationId, MessageId, UserId, new_message_id, new_reply_id
 from message_service.limits.rate import WINDOW_SECONDS, Allowance, RateLimiter
+from message_service.logs import log
 from message_service.messages.message import MAX_CONTENT_CHARACTERS, NewMessage, Role
 from message_service.messages.reply import Asked, NewReply, WorkKind
 from message_service.safety.sanitise import is_blank, sanitise
@@ -151,6 +152,8 @@ def _new_reply(asked: Asked, kind: WorkKind, desk: FrontDesk) -> NewReply:
 
 
 def _nudge(accepted: Accepted, desk: FrontDesk) -> None:
+    reply_id = accepted.reply.id if accepted.reply is not None else None
+    log.debug("message.accepted", message=accepted.message.id, reply=reply_id, is_replay=accepted.is_replay)
     # Behind another reply of its conversation it is told of when its turn comes.
     if accepted.reply is not None and accepted.position == 0 and not accepted.is_replay:
         desk.queue.announce(accepted.reply.id, accepted.reply.kind)

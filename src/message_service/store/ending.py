@@ -107,6 +107,17 @@ async def _leave_the_line(
     await database.conversations.update_one(
         {"_id": reply.conversation_key}, {"$set": conversation_to_row(after)}, session=session
     )
+    if after.reserved and not outcome.text:
+        # Nothing will ever stand where this reply would have stood, so no later reply may fall back to it.
+        await database.replies.update_many(
+            {
+                "conversation_key": reply.conversation_key,
+                "status": {"$in": ["queued", "running"]},
+                "fallback_head": reply.id,
+            },
+            {"$set": {"fallback_head": row["fallback_head"]}},
+            session=session,
+        )
     return after.last_seq, promoted
 
 

@@ -53,7 +53,10 @@ class PathReader:
         """Read the next batch of messages with a smaller `seq`; returns the smallest one read."""
         with reaching_the_store():
             rows = await self._messages.find(
-                {"conversation_key": key, "seq": {"$lt": below}}, sort=[("seq", DESCENDING)], limit=_BATCH
+                {"conversation_key": key, "seq": {"$lt": below}},
+                sort=[("seq", DESCENDING)],
+                limit=_BATCH,
+                batch_size=_BATCH,  # or the server sends 101 of them, and the rest when asked again
             ).to_list()
         for row in rows:
             nearby[row["_id"]] = message_from_row(row)
