@@ -10,6 +10,7 @@ __all__ = [
     "fresh_database_name",
     "logged_database",
     "opened_database",
+    "process_environment",
     "redis_url",
     "relay",
     "servers",

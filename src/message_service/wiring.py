@@ -25,10 +25,7 @@ from message_service.live.follower import Follower
 from message_service.logs import configure_logs, log
 from message_service.messages.reply import WorkKind
 from message_service.metrics import MeteredAcceptance, MeteredFinishing, MeteredRouter, Metrics
-from message_service.providers.lm_studio import lm_studio_providers
 from message_service.providers.provider import Provider
-from message_service.providers.scripted import ScriptedProvider
-from message_service.providers.upstream import provider_session
 from message_service.relay import Relay, open_relay
 from message_service.settings import Settings
 from message_service.store.claim import Claims
@@ -186,6 +183,11 @@ async def open_worker(settings: Settings, kinds: Sequence[WorkKind]) -> AsyncIte
 @asynccontextmanager
 async def open_router(settings: Settings, metrics: Metrics) -> AsyncIterator[MeteredRouter]:
     """The enabled providers, in order of preference, on one HTTP client."""
+    # Here, because the API starts from this module too and needs neither their code nor aiohttp's.
+    from message_service.providers.lm_studio import lm_studio_providers
+    from message_service.providers.scripted import ScriptedProvider
+    from message_service.providers.upstream import provider_session
+
     async with provider_session() as session:
         providers: list[Provider] = []
         for name in settings.enabled_providers:

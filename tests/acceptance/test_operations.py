@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it brings no types
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from prometheus_client.parser import text_string_to_metric_families
 
 from message_service.api.errors import TABLE
 from tests.fixtures.client import Client
-from tests.fixtures.service import Service
+from tests.fixtures.service import Service, StartService, free_port
 
 _ROUTES = {
     ("get", "/health/live"),
@@ -107,7 +107,7 @@ async def test_metrics_move_when_messages_come(service: Service, caller: Client)
     await caller.get(f"/v1/messages/{reply_id}")
     await caller.get("/v1/messages/none")
     await caller.get("/nowhere/at/all")
-    await caller.request("BREW", "/v1/messages")
+    await caller.request("PROPFIND", "/v1/messages")
     after = await _samples(caller)
 
     def moved(name: str, **labels: str) -> float:
@@ -123,6 +123,7 @@ async def test_metrics_move_when_messages_come(service: Service, caller: Client)
     assert moved("http_requests_total", route=one, method="GET", status="200") == 1
     assert moved("http_requests_total", route=one, method="GET", status="404") == 1
     assert moved("http_requests_total", route="unmatched", method="GET", status="404") == 1
+    assert moved("http_requests_total", route="/v1/messages", method="other", status="405") == 1
     assert after[("message_service_streams_open", ())] == 0
 
 
@@ -154,7 +155,7 @@ async def test_label_values_are_bounded_when_requests_are_not(service: Service, 
     for number in range(5):
         await noisy.get(f"/v1/{secret}-{number}")
         await noisy.get(f"/v1/messages/{secret}-{number}")
-        await noisy.request(f"{secret.upper()}{number}", "/v1/messages")
+        await noisy.request("PROPFIND", f"/v1/messages/{secret}-{number}")
         await noisy.store("x", f"conv-{secret}-{number}")
     exposition = (await caller.get("/metrics")).body.decode()
     assert secret not in exposition.lower()
@@ -166,9 +167,7 @@ async def test_label_values_are_bounded_when_requests_are_not(service: Service, 
             assert sample.labels.get("method", "other") in methods
 
 
-async def test_worker_tells_its_own_metrics_when_given_a_port(service: Service, start_service: Any) -> None:
-    from tests.fixtures.service import free_port
-
+async def test_worker_tells_its_own_metrics_when_given_a_port(start_service: StartService) -> None:
     port = free_port()
     async with start_service(apis=1, workers=1, WORKER_METRICS_PORT=str(port)) as running:
         caller = running.client()
@@ -212,6 +211,16 @@ async def test_every_operation_is_described_when_read(document: dict[str, Any]) 
         assert all(answer["description"] for answer in operation["responses"].values()), (method, path)
         assert bool(operation["security"]) == path.startswith("/v1/")
         assert "HTTPValidationError" not in str(operation)
+
+
+async def test_every_content_has_a_shape_when_documented(document: dict[str, Any]) -> None:
+    for (method, path), operation in _operations(document).items():
+        for status, answer in operation["responses"].items():
+            for media_type, content in answer.get("content", {}).items():
+                assert content["schema"], (method, path, status, media_type)
+    stream = document["paths"]["/v1/replies/{reply_id}/stream"]["get"]["responses"]
+    assert list(stream["200"]["content"]) == ["text/event-stream"]
+    assert "content" not in stream["204"]
 
 
 async def test_every_error_is_documented_when_a_route_can_answer_it(document: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from message_service.messages.reply import Reply, ReplyStatus, WorkKind
 from message_service.store.claim import Claims, Held
 from message_service.store.database import Database
 from tests.fixtures.samples import USER
+from tests.fixtures.stores import CommandLog
 from tests.integration.steps import LEASE_SECONDS, OTHER_WORKER, WORKER, Steps
 
 BOTH_KINDS = tuple(WorkKind)
@@ -224,3 +225,16 @@ async def test_claim_knows_everything_of_the_question(steps: Steps) -> None:
     assert (question.content, claimed.character_id, claimed.asked) == ("What is new?", "char-7", reply.asked)
     assert claimed.deadline == reply.deadline
     assert not claimed.is_cancel_requested
+
+
+async def test_sweep_looks_at_nothing_when_every_lease_holds(
+    logged_database: Database, command_log: CommandLog, steps: Steps
+) -> None:
+    for number in range(10):
+        await steps.claim(await in_conversation(steps, number))
+    await Claims(logged_database, lease_seconds=10).lost_ones(BOTH_KINDS, limit=10)
+    assert command_log.names == ["find", "find"]
+    for command in list(command_log.commands):
+        asked = {field: command[field] for field in ("find", "filter", "sort", "limit", "projection")}
+        explained = await logged_database.database.command({"explain": asked, "verbosity": "executionStats"})
+        assert explained["executionStats"]["totalKeysExamined"] == 0

@@ -105,10 +105,18 @@ async def restore_message(request: Request, message_id: str) -> Response:
     name="replace_message",
     summary="Never",
     status_code=405,
+    response_class=Response,
     response_model=None,
     responses=problems(405),
 )
-@router.patch("/{message_id}", summary="Never", status_code=405, response_model=None, responses=problems(405))
+@router.patch(
+    "/{message_id}",
+    summary="Never",
+    status_code=405,
+    response_class=Response,
+    response_model=None,
+    responses=problems(405),
+)
 async def edit_message(message_id: str) -> Response:  # noqa: ARG001  # the path has it
     raise MessageImmutable
 

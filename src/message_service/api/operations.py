@@ -41,6 +41,7 @@ async def ready(request: Request) -> Response:
 @router.get(
     "/metrics",
     summary="Prometheus metrics",
+    response_class=Response,
     response_model=None,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Metrics."}},
 )

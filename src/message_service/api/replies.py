@@ -50,6 +50,7 @@ async def get_reply(request: Request, reply_id: str) -> Response:
     "`reply.reset` (forget the text so far), `provider.switched`, `usage`, then exactly one of `reply.completed`, "
     "`reply.incomplete`, `reply.cancelled`, `reply.blocked`, `reply.failed`. Deltas since the last reset, joined, are "
     "the stored text. Resumes after any position, on any process, at any later time.",
+    response_class=Response,
     response_model=None,
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."},

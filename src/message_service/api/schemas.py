@@ -44,6 +44,10 @@ class ReplyRequest(_Incoming):
     max_output_tokens: int | None = Field(None, ge=1, le=200_000)
     stop: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] | None = Field(None, max_length=4)
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"instructions": "You are Ada, who keeps the lighthouse.", "temperature": 0.8}]}
+    )
+
 
 class CreateMessage(_Incoming):
     conversation_id: ExternalId

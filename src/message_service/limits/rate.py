@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha1
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from message_service.coalesce import Coalescer
-from message_service.errors import RateLimited
+from message_service.errors import RateLimited, RelayUnavailable
 from message_service.ids import UserId
 from message_service.relay import PREFIX, Relay
 
@@ -75,6 +75,9 @@ class RateLimiter:
             with self._relay.reaching():
                 await self._relay.quick.script_load(_SLIDING_LOG)
             answers = await self._run(users)
+        except ResponseError as fault:
+            # It answers but does not write: out of memory, read-only, or without its replicas.
+            raise RelayUnavailable(str(fault)) from fault
         return [
             (bool(allowed), Allowance(self._limit, remaining, reset_milliseconds / 1000))
             for allowed, remaining, reset_milliseconds in answers

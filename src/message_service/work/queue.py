@@ -97,13 +97,14 @@ class WorkQueue:
 
     async def depth(self, kind: WorkKind) -> Depth:
         """Raises `RelayUnavailable`."""
+        in_process = 0
         with self._relay.reaching():
+            length = await self._relay.quick.xlen(_key(kind))
             try:
-                length = await self._relay.quick.xlen(_key(kind))
                 pending = await self._relay.quick.xpending(_key(kind), GROUP)
+                in_process = int(pending["pending"])
             except ResponseError:
-                return Depth(waiting=0, in_process=0)
-        in_process = int(pending["pending"])
+                pass  # no worker has read yet, so there is no group: all of it waits
         return Depth(waiting=max(0, int(length) - in_process), in_process=in_process)
 
     async def _create_groups(self, kinds: Sequence[WorkKind]) -> None:

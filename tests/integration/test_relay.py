@@ -1,0 +1,60 @@
+"""The connection to Redis: short patience, and everything rests for a second after a failure."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from message_service.errors import InvalidSettings, RelayUnavailable
+from message_service.relay import Relay, open_relay
+from tests.fixtures.redis_faults import hung_redis, nobodys_url
+
+
+async def failing_get(relay: Relay) -> float:
+    """How long it took to learn that Redis cannot be reached, in seconds."""
+    loop = asyncio.get_running_loop()
+    began_at = loop.time()
+    with pytest.raises(RelayUnavailable), relay.reaching():
+        await relay.quick.get("any")
+    return loop.time() - began_at
+
+
+async def test_nothing_rests_when_redis_answers(relay: Relay) -> None:
+    await relay.ping()
+    with relay.reaching():
+        await relay.quick.set("message_service:test", "1", ex=5)
+    assert not relay.is_resting
+
+
+async def test_failure_is_told_quickly_when_nobody_listens(tmp_path: Path) -> None:
+    async with open_relay(nobodys_url(tmp_path)) as relay:
+        assert await failing_get(relay) < 0.9
+        assert relay.is_resting
+
+
+async def test_one_waits_and_the_others_are_told_at_once_when_redis_hangs(tmp_path: Path) -> None:
+    async with hung_redis(tmp_path) as url, open_relay(url) as relay:
+        assert await failing_get(relay) < 2.5
+        assert relay.is_resting
+        for _ in range(20):
+            assert await failing_get(relay) < 0.1
+
+
+async def test_error_says_when_to_come_back(tmp_path: Path) -> None:
+    async with open_relay(nobodys_url(tmp_path)) as relay:
+        with pytest.raises(RelayUnavailable) as refused:
+            await relay.ping()
+        assert refused.value.retry_after_seconds == 1
+
+
+async def test_ping_asks_redis_itself_when_everything_rests(relay: Relay) -> None:
+    with pytest.raises(RelayUnavailable), relay.reaching():
+        raise ConnectionResetError
+    assert relay.is_resting
+    await relay.ping()
+    assert not relay.is_resting
+
+
+async def test_start_is_refused_when_the_url_is_none() -> None:
+    with pytest.raises(InvalidSettings, match="MESSAGE_SERVICE_REDIS_URL"):
+        Relay("http://localhost:6379")
