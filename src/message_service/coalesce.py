@@ -24,8 +24,8 @@ class Coalescer(Generic[Item, Result]):
     `lane_of` may share a trip but are never in two trips at once; calls of one `solo_of` are never even
     in the same trip. None means no such bond. A caller that goes away does not stop its trip.
 
-    After a trip with company the next one waits up to `gather_seconds` for as much company again, so that
-    a crowd does not fall apart into small trips. Whoever travelled alone last does not wait.
+    A trip waits up to `gather_seconds` for its share of the crowd that was there at the last departure, so
+    that a crowd neither falls apart into small trips nor piles up in one. Whoever comes alone does not wait.
     """
 
     def __init__(
@@ -44,7 +44,8 @@ class Coalescer(Generic[Item, Result]):
         self._lane_of = lane_of
         self._solo_of = solo_of
         self._gather_seconds = gather_seconds
-        self._last_company = 1
+        self._share = 1
+        self._travelling = 0
         self._waiting: list[_Call[Item, Result]] = []
         self._busy: set[Hashable] = set()
         self._trips: set[asyncio.Task[None]] = set()
@@ -70,7 +71,7 @@ class Coalescer(Generic[Item, Result]):
 
     def _depart_soon(self) -> None:
         loop = asyncio.get_running_loop()
-        if len(self._waiting) >= self._last_company:
+        if len(self._waiting) >= self._share:
             if isinstance(self._departure, asyncio.TimerHandle):
                 self._departure.cancel()
                 self._departure = None
@@ -87,7 +88,8 @@ class Coalescer(Generic[Item, Result]):
         calls = self._board()
         if not calls:
             return
-        self._last_company = len(calls)
+        self._travelling += len(calls)
+        self._share = -(-(self._travelling + len(self._waiting)) // self._max_in_flight)
         task = asyncio.create_task(self._travel(calls))
         self._trips.add(task)
         task.add_done_callback(self._arrive)
@@ -135,6 +137,7 @@ class Coalescer(Generic[Item, Result]):
             answers = [fault] * len(calls)
         finally:
             self._busy -= taken
+            self._travelling -= len(calls)
         for call, answer in zip(calls, answers, strict=True):
             if call.answer.done():
                 continue

@@ -15,7 +15,7 @@ from message_service.store.accept import Acceptance, Submission
 from message_service.store.database import Database
 from message_service.store.ending import Ended
 from message_service.store.finish import Finishing
-from message_service.store.idempotency import Accepted, IdempotencyRecords
+from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
 from message_service.work.queue import WorkQueue
 
 _PREFIX = "message_service"
@@ -101,11 +101,21 @@ class MeteredAcceptance(Acceptance):
 
     async def accept(self, submission: Submission) -> Accepted:
         accepted = await super().accept(submission)
-        if accepted.is_replay:
-            self._metrics.idempotent_replays.inc()
-        elif submission.message is not None:
+        if submission.message is not None and not accepted.is_replay:
             self._metrics.messages_accepted.labels(accepted.message.role.value).inc()
         return accepted
+
+
+class MeteredIdempotency(IdempotencyRecords):
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        super().__init__(database)
+        self._metrics = metrics
+
+    async def find(self, claim: IdempotencyClaim) -> Accepted | None:
+        first = await super().find(claim)
+        if first is not None:
+            self._metrics.idempotent_replays.inc()
+        return first
 
 
 class MeteredFinishing(Finishing):

@@ -24,13 +24,12 @@ from message_service.live.channel import Channel
 from message_service.live.follower import Follower
 from message_service.logs import configure_logs, log
 from message_service.messages.reply import WorkKind
-from message_service.metrics import MeteredAcceptance, MeteredFinishing, MeteredRouter, Metrics
+from message_service.metrics import MeteredAcceptance, MeteredFinishing, MeteredIdempotency, MeteredRouter, Metrics
 from message_service.providers.provider import Provider
 from message_service.relay import Relay, open_relay
 from message_service.settings import Settings
 from message_service.store.claim import Claims
 from message_service.store.database import Database, open_database
-from message_service.store.idempotency import IdempotencyRecords
 from message_service.store.messages import Messages
 from message_service.store.path import PathReader
 from message_service.store.replies import Replies
@@ -95,7 +94,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
     counter = TokenCounter()
     async with open_stores(settings, role="api", with_indexes=True) as stores:
         database, relay = stores.database, stores.relay
-        idempotency = IdempotencyRecords(database)
+        idempotency = MeteredIdempotency(database, metrics)
         acceptance = MeteredAcceptance(database, idempotency, metrics)
         finishing = MeteredFinishing(database, metrics)
         messages, replies = Messages(database), Replies(database)

@@ -1,5 +1,6 @@
 """Fixtures of the tests on real stores."""
 
+from tests.integration.stage import stage, stores_of_the_stage, token_counter
 from tests.integration.steps import steps
 
-__all__ = ["steps"]
+__all__ = ["stage", "steps", "stores_of_the_stage", "token_counter"]

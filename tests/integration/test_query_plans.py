@@ -43,8 +43,7 @@ MESSAGES_EACH = 100
 WORKERS = [WorkerId(f"wrk_{number}") for number in range(4)]
 BOTH_KINDS = tuple(WorkKind)
 _ABOUT_THE_CONNECTION = frozenset(
-    "lsid $db $clusterTime $readPreference txnNumber startTransaction autocommit readConcern writeConcern maxTimeMS "
-    "apiVersion".split()
+    ["lsid", "$db", "$clusterTime", "$readPreference", "txnNumber", "startTransaction", "autocommit", "readConcern", "writeConcern", "maxTimeMS", "apiVersion"]
 )
 
 

@@ -1,10 +1,11 @@
 """Calls share trips: who travels with whom, in which order, and what each of them hears."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,21 +17,24 @@ class Station:
 
     def __init__(self) -> None:
         self.trips: list[list[Any]] = []
+        self.together: list[list[Any]] = []
+        """For each departure: all items under way then, its own included."""
         self._ends: list[asyncio.Future[None]] = []
         self._departed = asyncio.Event()
-        self.under_way = 0
+        self._under_way: list[list[Any]] = []
         self.most_under_way = 0
 
     async def travel(self, items: Sequence[Any]) -> Sequence[Any]:
         self.trips.append(list(items))
         self._ends.append(asyncio.get_running_loop().create_future())
-        self.under_way += 1
-        self.most_under_way = max(self.most_under_way, self.under_way)
+        self._under_way.append(list(items))
+        self.most_under_way = max(self.most_under_way, len(self._under_way))
+        self.together.append([item for trip in self._under_way for item in trip])
         self._departed.set()
         try:
             await self._ends[len(self.trips) - 1]
         finally:
-            self.under_way -= 1
+            self._under_way.remove(list(items))
         return [f"did {item}" for item in items]
 
     async def departed(self, trips: int) -> None:
@@ -125,7 +129,8 @@ async def test_lane_waits_for_its_trip_when_another_could_depart() -> None:
     await station.departed(2)
     assert station.trips == [["x1"], ["y1"]]
     await station.end_all(calls)
-    assert station.trips == [["x1"], ["y1"], ["x2", "x3"]]
+    assert [item for trip in station.trips[2:] for item in trip] == ["x2", "x3"]
+    assert not any({"x2", "x3"} & {*under_way} and "x1" in under_way for under_way in station.together)
 
 
 async def test_lane_keeps_its_order_when_a_trip_is_full() -> None:
@@ -141,7 +146,7 @@ async def test_lane_keeps_its_order_when_a_trip_is_full() -> None:
 async def test_solos_travel_apart_when_they_come_together() -> None:
     station = Station()
     together: Coalescer[str, str] = Coalescer(
-        station.travel, max_items=10, max_in_flight=5, solo_of=lambda item: item[0] if item[0] != "-" else None
+        station.travel, max_items=10, max_in_flight=1, solo_of=lambda item: item[0] if item[0] != "-" else None
     )
     calls = [together.submit(name) for name in ("k1", "k2", "-1", "-2", "m1")]
     await station.departed(1)
@@ -226,6 +231,36 @@ async def test_call_is_made_when_its_caller_leaves_before_the_trip() -> None:
     await together.drain()
 
 
+CROWD = 4
+
+
+async def a_crowd_comes_back() -> list[list[str]]:
+    """A crowd travels; then it comes again one by one, and nobody would depart before an hour."""
+    station = Station()
+    together: Coalescer[str, str] = Coalescer(station.travel, max_items=10, gather_seconds=3600)
+    await station.end_all([together.submit(f"first {number}") for number in range(CROWD)])
+    again = []
+    for number in range(CROWD):
+        assert len(station.trips) == 1, "not before the crowd is whole"
+        again.append(together.submit(f"again {number}"))
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await station.end_all(again)
+    return station.trips
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def test_trip_departs_at_once_when_the_crowd_is_whole_again(run: Callable[..., Any]) -> None:
+    assert [len(trip) for trip in run(a_crowd_comes_back())] == [CROWD, CROWD]
+
+
+async def test_trip_departs_after_a_while_when_the_crowd_has_gone() -> None:
+    together: Coalescer[int, int] = Coalescer(at_once, max_items=10, gather_seconds=0.01)
+    await asyncio.gather(*(together.call(number) for number in range(CROWD)))
+    async with asyncio.timeout(5):
+        assert await together.call(7) == 70
+
+
 async def test_drain_waits_when_calls_are_waiting_and_under_way() -> None:
     station = Station()
     together: Coalescer[int, str] = Coalescer(station.travel, max_items=2)
@@ -265,10 +300,12 @@ def test_bonds_hold_and_nobody_is_forgotten_when_calls_come_in_any_mix(
         answers = await station.end_all([together.submit(item) for item in items])
         assert answers == [f"did {item}" for item in items]
         assert station.most_under_way <= max_in_flight
-        for trip in station.trips:
+        for trip, under_way in zip(station.trips, station.together, strict=True):
             assert len(trip) <= max_items
-            solos = [item[2] for item in trip if item[2] != "-"]
-            assert len(solos) == len(set(solos))
+            solos = [item[2] for item in under_way if item[2] != "-"]
+            assert len(solos) == len(set(solos)), "never under way at once"
+            others = [item for item in under_way if item not in trip]
+            assert not {item[1] for item in trip if item[1] != "-"} & {item[1] for item in others}
         travelled = [item for trip in station.trips for item in trip]
         for lane in "wxyz":
             in_lane = [item[0] for item in travelled if item[1] == lane]

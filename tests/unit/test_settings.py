@@ -70,7 +70,6 @@ def test_file_counts_when_the_environment_is_silent(tmp_path: Path, given_enviro
         ("max_body_bytes", "100"),
         ("log_level", "loud"),
         ("log_format", "xml"),
-        ("mongodb_database", ""),
         ("mongodb_database", "x" * 39),
         ("context_tokens", "10"),
         ("token_timeout_seconds", "0"),
@@ -101,7 +100,7 @@ def test_every_fault_has_a_line_when_several_values_are_wrong(given_environment:
     ]
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.10", "example.org", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.10", "example.org"])
 def test_start_is_refused_when_others_can_reach_it_and_no_gateway_key_is_set(given_environment: Any, host: str) -> None:
     given_environment(host=host)
     assert "gateway_key must be set" in refusal()
@@ -115,6 +114,11 @@ def test_start_is_refused_when_others_can_reach_it_and_the_gateway_key_is_empty(
 def test_others_may_reach_it_when_a_gateway_key_is_set(given_environment: Any) -> None:
     given_environment(host="0.0.0.0", gateway_key=SECRET)
     assert load_settings().host == "0.0.0.0"
+
+
+def test_variable_counts_as_unset_when_it_is_empty(given_environment: Any) -> None:
+    given_environment(host="", port="", mongodb_url="", gateway_key="", providers="")
+    assert load_settings() == Settings()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])

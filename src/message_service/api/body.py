@@ -17,6 +17,7 @@ Model = TypeVar("Model", bound=BaseModel)
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MOST_FAULTS_TOLD = 20
+_TIMES_TOO_LARGE_READ = 8
 
 
 async def read_json(request: Request, model: type[Model]) -> Model:
@@ -37,17 +38,21 @@ async def read_json(request: Request, model: type[Model]) -> Model:
 
 
 async def _read(request: Request, *, most_bytes: int) -> bytes:
-    """The whole body. Raises `BodyTooLarge` as soon as it is known to be."""
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared) > most_bytes:
-        raise BodyTooLarge(f"The body has {declared} bytes; at most {most_bytes} are read.")
+    """The whole body. Raises `BodyTooLarge`.
+
+    What is too large is read on and dropped, within reason: a sender whose connection is closed while it
+    still sends gets a reset and never the refusal.
+    """
     chunks: list[bytes] = []
     read_bytes = 0
     async for chunk in request.stream():
         read_bytes += len(chunk)
-        if read_bytes > most_bytes:
-            raise BodyTooLarge(f"The body has more than {most_bytes} bytes.")
-        chunks.append(chunk)
+        if read_bytes <= most_bytes:
+            chunks.append(chunk)
+        elif read_bytes > most_bytes * _TIMES_TOO_LARGE_READ:
+            break
+    if read_bytes > most_bytes:
+        raise BodyTooLarge(f"The body has more than {most_bytes:,} bytes.")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from message_service.ids import EXTERNAL_ID_PATTERN
 from message_service.messages.message import (
@@ -65,21 +65,39 @@ class CreateMessage(_Incoming):
     )
 
 
+def _plain_digits(text: object) -> object:
+    """Without what `int` also takes: spaces, signs, underscores, other scripts' digits."""
+    if isinstance(text, str) and not (text.isascii() and text.isdigit()):
+        raise ValueError("must be a number in plain digits")
+    return text
+
+
+def _dated(text: object) -> object:
+    """Without what Pydantic also takes: a bare number as seconds since 1970."""
+    if isinstance(text, str) and "-" not in text:
+        raise ValueError("must be a date and time as in RFC 3339")
+    return text
+
+
+Digits = Annotated[int, BeforeValidator(_plain_digits)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_dated)]
+
+
 class PageQuery(BaseModel):
     """Query parameters of a page. `metadata.<key>=<value>` filters besides."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     conversation_id: ExternalId
-    limit: int = Field(50, ge=1, le=100)
+    limit: Digits = Field(50, ge=1, le=100)
     order: Literal["asc", "desc"] = Field("desc", description="By `seq`.")
     before: str | None = Field(None, max_length=64, description="Only what comes before this message id or cursor.")
     after: str | None = Field(None, max_length=64, description="Only what comes after this message id or cursor.")
     around: str | None = Field(None, max_length=64, description="This message id or cursor in the middle.")
     role: Role | None = None
     character_id: ExternalId | None = None
-    since: AwareDatetime | None = Field(None, description="Created then or later.")
-    until: AwareDatetime | None = Field(None, description="Created before then.")
+    since: Moment | None = Field(None, description="Created then or later.")
+    until: Moment | None = Field(None, description="Created before then.")
     include: Literal["deleted"] | None = None
 
 

@@ -18,7 +18,13 @@ from message_service.errors import (
 from message_service.ids import CharacterId, ConversationId, MessageId, UserId, new_message_id, new_reply_id
 from message_service.limits.rate import WINDOW_SECONDS, Allowance, RateLimiter
 from message_service.logs import log
-from message_service.messages.message import MAX_CONTENT_CHARACTERS, NewMessage, Role
+from message_service.messages.message import (
+    MAX_CONTENT_CHARACTERS,
+    MAX_METADATA_KEY_CHARACTERS,
+    MAX_METADATA_VALUE_CHARACTERS,
+    NewMessage,
+    Role,
+)
 from message_service.messages.reply import Asked, NewReply, WorkKind
 from message_service.safety.sanitise import is_blank, sanitise
 from message_service.store.accept import Acceptance, Submission
@@ -88,14 +94,13 @@ async def submit(draft: Draft, *, claim: IdempotencyClaim | None, desk: FrontDes
                 created_at=now(),
                 parent_id=draft.parent_id,
                 character_id=draft.character_id,
-                metadata={sanitise(key): sanitise(value) for key, value in draft.metadata.items()},
+                metadata=checked_metadata(draft.metadata),
             ),
             reply=_new_reply(draft.asked, WorkKind.REPLY, desk) if draft.asked is not None else None,
             idempotency=claim,
         )
     )
-    _nudge(accepted, desk)
-    return Receipt(accepted, allowance)
+    return await _receipt(accepted, allowance, desk)
 
 
 async def ask_again(
@@ -117,8 +122,7 @@ async def ask_again(
             idempotency=claim,
         )
     )
-    _nudge(accepted, desk)
-    return Receipt(accepted, allowance)
+    return await _receipt(accepted, allowance, desk)
 
 
 def checked_content(content: str) -> str:
@@ -130,6 +134,25 @@ def checked_content(content: str) -> str:
         )
     if is_blank(clean):
         raise ValidationFailed([FieldFault("/content", "There is nothing to read in it.")])
+    return clean
+
+
+def checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    """`metadata` as it is stored. Raises `ValidationFailed` where sanitising emptied, merged or overstretched it."""
+    clean = {sanitise(key): sanitise(text) for key, text in metadata.items()}
+    is_sound = len(clean) == len(metadata) and all(
+        0 < len(key) <= MAX_METADATA_KEY_CHARACTERS and len(text) <= MAX_METADATA_VALUE_CHARACTERS
+        for key, text in clean.items()
+    )
+    if not is_sound:
+        raise ValidationFailed(
+            [
+                FieldFault(
+                    "/metadata",
+                    "As plain text in Unicode NFC, a key is empty, double or too long, or a value too long.",
+                )
+            ]
+        )
     return clean
 
 
@@ -151,9 +174,18 @@ def _new_reply(asked: Asked, kind: WorkKind, desk: FrontDesk) -> NewReply:
     return NewReply(id=new_reply_id(), asked=asked, kind=kind, deadline_seconds=desk.reply_deadline_seconds)
 
 
+async def _receipt(accepted: Accepted, allowance: Allowance, desk: FrontDesk) -> Receipt:
+    if accepted.is_replay:
+        # The same key came twice at once, and the other one was first: a replay costs nothing.
+        await desk.rate.refund(accepted.message.user_id)
+        return Receipt(accepted, None)
+    _nudge(accepted, desk)
+    return Receipt(accepted, allowance)
+
+
 def _nudge(accepted: Accepted, desk: FrontDesk) -> None:
     reply_id = accepted.reply.id if accepted.reply is not None else None
-    log.debug("message.accepted", message=accepted.message.id, reply=reply_id, is_replay=accepted.is_replay)
+    log.debug("message.accepted", message=accepted.message.id, reply=reply_id)
     # Behind another reply of its conversation it is told of when its turn comes.
-    if accepted.reply is not None and accepted.position == 0 and not accepted.is_replay:
+    if accepted.reply is not None and accepted.position == 0:
         desk.queue.announce(accepted.reply.id, accepted.reply.kind)

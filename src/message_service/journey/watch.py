@@ -43,9 +43,10 @@ def has_seen_the_end(found: ReplyWithMessage, after: Position) -> bool:
     reply = found.reply
     if not reply.is_terminal:
         return False
-    if after.take > reply.take:
+    end = end_of(reply, _text(found))
+    if after > end:
         raise InvalidPosition
-    return after >= end_of(reply, _text(found))
+    return after == end
 
 
 async def watch(

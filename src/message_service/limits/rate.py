@@ -68,6 +68,14 @@ class RateLimiter:
             )
         return allowance
 
+    async def refund(self, user_id: UserId) -> None:
+        """Take the last message back: it turned out to be a repetition. Best effort."""
+        try:
+            with self._relay.reaching():
+                await self._relay.quick.rpop(_key(user_id))
+        except RelayUnavailable:
+            return
+
     async def _check_all(self, users: Sequence[UserId]) -> Sequence[tuple[bool, Allowance]]:
         try:
             answers = await self._run(users)

@@ -17,7 +17,9 @@ from redis.exceptions import ResponseError
 from message_service.coalesce import Coalescer
 from message_service.errors import ClaimLost, MessageServiceError, RelayUnavailable
 from message_service.ids import ReplyId
+from message_service.live.continuity import Continuity
 from message_service.live.event import (
+    START,
     Began,
     Counted,
     Ended,
@@ -73,13 +75,15 @@ class Channel:
         return [decode(entry_id, fields) for entry_id, fields in entries]
 
     async def text_so_far(self, reply_id: ReplyId) -> str:
-        """The text of the newest take. Raises `RelayUnavailable`."""
+        """The text of the newest take, as far as no piece of it is missing. Raises `RelayUnavailable`."""
         text = ""
-        for placed in await self.read(reply_id, after=Position(0, 0, 0)):
-            if isinstance(placed.event, Reset):
-                text = ""
-            elif isinstance(placed.event, Text):
-                text += placed.event.text
+        continuity = Continuity(START)
+        for placed in await self.read(reply_id, after=START):
+            for shown in continuity.admit(placed):
+                if isinstance(shown.event, Reset):
+                    text = ""
+                elif isinstance(shown.event, Text):
+                    text += shown.event.text
         return text
 
     async def drain(self) -> None:
@@ -88,13 +92,15 @@ class Channel:
     async def _append_all(self, appends: Sequence[_Append]) -> Sequence[Exception | None]:
         with self._relay.reaching():
             pipeline = self._relay.quick.pipeline(transaction=False)
+            places: list[int] = []
             for append in appends:
                 position, event = append.placed.position, append.placed.event
+                places.append(len(pipeline))
                 pipeline.xadd(append.key, encode(event), id=str(position), maxlen=_MOST_ENTRIES, approximate=True)
                 if not isinstance(event, Text):
                     pipeline.expire(append.key, append.kept_seconds)
             answers = await pipeline.execute(raise_on_error=False)
-        added = (answer for answer in answers if not isinstance(answer, bool))
+        added = (answers[place] for place in places)
         return [_refusal(answer) if isinstance(answer, Exception) else None for answer in added]
 
 

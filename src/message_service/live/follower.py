@@ -126,8 +126,9 @@ class _Lane:
             await asyncio.sleep(min(_LONGEST_PAUSE_SECONDS, _PAUSE_SECONDS_PER_WATCHER * len(self._cursors)))
 
     async def _read_once(self) -> None:
+        asked = dict(self._cursors)
         wanted: dict[Any, Any] = {self._wake_key: self._wake_cursor} | {
-            key: str(cursor) for key, cursor in self._cursors.items()
+            key: str(cursor) for key, cursor in asked.items()
         }
         self._is_reading = True
         try:
@@ -138,7 +139,8 @@ class _Lane:
         for key, entries in dict(answer or []).items():
             if key == self._wake_key:
                 self._wake_cursor = entries[-1][0]
-            elif key in self._cursors:
+            elif key in self._cursors and self._cursors[key] >= asked[key]:
+                # Where somebody joined further back meanwhile, the next read begins there.
                 self._hand_out(key, [decode(entry_id, fields) for entry_id, fields in entries])
 
     def _hand_out(self, key: str, arrived: list[Placed]) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from pymongo import UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
@@ -21,14 +20,16 @@ from message_service.messages.conversation import Conversation
 from message_service.messages.message import Message, NewMessage
 from message_service.messages.reply import NewReply, Reply, ReplyStatus
 from message_service.store.audit import AuditAction, audit_row
+from message_service.store.batch import insert_all, upsert_all
 from message_service.store.database import Database
 from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
 from message_service.store.mapping import conversation_from_row, conversation_to_row, message_to_row, reply_to_row
 from message_service.store.transaction import TransactionConflict, run_transaction
 
-_MOST_IN_A_BATCH = 128
+# The longest messages there can be, 64 of them, just fit into the 16 MB of one command.
+_MOST_IN_A_BATCH = 64
 _BATCHES_IN_FLIGHT = 2
-_GATHER_SECONDS = 0.004
+_GATHER_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,21 +215,16 @@ class Acceptance:
     async def _write(self, plan: _Plan, session: AsyncClientSession) -> None:
         database = self._database
         if plan.idempotency:
-            await database.idempotency.insert_many(plan.idempotency, session=session)
+            await insert_all(database.idempotency, plan.idempotency, session)
         if plan.changed:
-            await database.conversations.bulk_write(
-                [
-                    UpdateOne({"_id": key}, {"$set": conversation_to_row(plan.conversations[key])}, upsert=True)
-                    for key in plan.changed
-                ],
-                session=session,
-            )
+            changes = [(key, conversation_to_row(plan.conversations[key])) for key in plan.changed]
+            await upsert_all(database.conversations, changes, session)
         if plan.messages:
-            await database.messages.insert_many(plan.messages, session=session)
+            await insert_all(database.messages, plan.messages, session)
         if plan.replies:
-            await database.replies.insert_many(plan.replies, session=session)
+            await insert_all(database.replies, plan.replies, session)
         if plan.audit:
-            await database.audit.insert_many(plan.audit, session=session)
+            await insert_all(database.audit, plan.audit, session)
 
 
 def _queued(new: NewReply, message: Message) -> Reply:

@@ -4,6 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from bson import ObjectId
+
 from message_service.ids import ConversationId, MessageId, ReplyId, UserId
 
 
@@ -25,7 +27,8 @@ def audit_row(
     at: datetime,
     outcome: str | None = None,
 ) -> dict[str, Any]:
-    row = {
+    row: dict[str, Any] = {
+        "_id": ObjectId(),
         "action": action.value,
         "user_id": user_id,
         "conversation_id": conversation_id,

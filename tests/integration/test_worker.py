@@ -1,0 +1,319 @@
+"""Workers on real stores: each reply is answered exactly once, whoever dies, drains, loses or forgets."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from message_service.ids import ConversationId, MessageId, ReplyId, WorkerId, conversation_key
+from message_service.live.event import START, Ended, Reset, first_take
+from message_service.live.writer import LiveWriter
+from message_service.messages.reply import FinishReason, Reply, ReplyStatus, WorkKind
+from message_service.relay import Relay
+from message_service.store.database import Database
+from message_service.work.queue import Depth
+from message_service.work.worker import Worker
+from tests.fixtures.redis_faults import nobodys_url
+from tests.fixtures.samples import USER, completed
+from tests.integration.stage import Stage, open_stage, shown_text, stored_text
+from tests.integration.steps import OTHER_WORKER, Steps
+
+LONG = "/script tokens=1500 rate=100\nOne word after another."
+"""Fifteen seconds of it, if nobody stops it."""
+
+
+async def rested(worker: Worker, *, seconds: float) -> None:
+    """Wait until the worker is at nothing."""
+    async with asyncio.timeout(seconds):
+        while worker.in_process:
+            await asyncio.sleep(0.01)
+
+
+async def taken_over(steps: Steps, reply: Reply) -> Reply:
+    """Another worker's claim, after the lease of whoever has it ran out."""
+    async with asyncio.timeout(5):
+        while True:
+            owner = (await steps.reply(reply.id)).owner
+            assert owner is not None
+            await steps.claims.expire(owner)
+            # The owner may have renewed in between: then once more.
+            claimed = await steps.claims.claim(reply.id, OTHER_WORKER)
+            if claimed is not None:
+                return claimed
+
+
+async def test_every_reply_is_answered_once_and_in_order_when_three_workers_share_the_work(
+    stage: Stage, database: Database
+) -> None:
+    conversations = [ConversationId(f"conv-{number}") for number in range(15)]
+    async with stage.worker(), stage.worker(), stage.worker():
+        replies = [
+            await stage.ask(f"/script\n{conversation_id} {turn}", conversation_id=conversation_id)
+            for turn in range(4)
+            for conversation_id in conversations
+        ]
+        found = [await stage.ended(reply) for reply in replies]
+    assert Counter(one.reply.status for one in found) == {ReplyStatus.COMPLETED: 60}
+    assert {one.reply.attempts for one in found} == {1}
+    for conversation_id in conversations:
+        rows = await database.messages.find(
+            {"conversation_key": conversation_key(USER, conversation_id)}, sort=[("seq", 1)]
+        ).to_list()
+        assert [row["seq"] for row in rows] == list(range(1, 9))
+        answers = [row["content"] for row in rows if row["role"] == "assistant"]
+        assert answers == [f"{conversation_id} {turn}" for turn in range(4)]
+    assert await database.usage.count_documents({}) == 60
+    assert await stage.api.queue.depth(WorkKind.REPLY) == Depth(waiting=0, in_process=0)
+
+
+async def test_reply_is_answered_when_its_hint_was_lost(stage: Stage, relay: Relay) -> None:
+    reply = await stage.ask("Hello!")
+    await stage.api.queue.drain()
+    await relay.quick.flushdb()
+    async with stage.worker():
+        assert (await stage.ended(reply)).reply.status is ReplyStatus.COMPLETED
+
+
+async def test_replies_are_answered_when_redis_forgets_everything_meanwhile(stage: Stage, relay: Relay) -> None:
+    async with stage.worker():
+        replies = []
+        for number in range(12):
+            conversation_id = ConversationId(f"conv-{number}")
+            replies.append(await stage.ask("/script tokens=20 rate=100", conversation_id=conversation_id))
+            if number % 4 == 3:
+                await relay.quick.flushdb()
+        found = [await stage.ended(reply) for reply in replies]
+    assert Counter(one.reply.status for one in found) == {ReplyStatus.COMPLETED: 12}
+    assert {one.reply.attempts for one in found} == {1}
+
+
+async def test_reply_is_answered_when_redis_is_gone(stores_of_the_stage: dict[str, Any], tmp_path: Path) -> None:
+    async with open_stage(**stores_of_the_stage | {"redis_url": nobodys_url(tmp_path)}) as stage, stage.worker():
+        reply = await stage.ask("/script\nStill here.")
+        sights = await stage.watch(reply)
+        assert shown_text(sights) == stored_text(await stage.ended(reply)) == "Still here."
+
+
+async def test_reply_is_answered_when_its_worker_died(stage: Stage, steps: Steps) -> None:
+    reply = await stage.ask("/script\nAt last.")
+    await steps.claim(reply, WorkerId("wrk_dead"))
+    await steps.claims.expire(WorkerId("wrk_dead"))
+    async with stage.worker():
+        found = await stage.ended(reply)
+    assert (found.reply.status, found.reply.attempts, found.reply.epoch) == (ReplyStatus.COMPLETED, 2, 2)
+    assert stored_text(found) == "At last."
+
+
+async def test_only_the_kinds_a_worker_takes_are_answered(stage: Stage, steps: Steps) -> None:
+    first = await stage.ask("Hello!")
+    async with stage.worker([WorkKind.REPLY]):
+        await stage.ended(first)
+        question = await steps.message(MessageId(first.message_id))
+        variant = await steps.ask_again(question)
+        second = await stage.ask("More!", conversation_id=ConversationId("conv-2"))
+        await stage.ended(second)
+        assert (await steps.reply(variant.id)).status is ReplyStatus.QUEUED
+    async with stage.worker([WorkKind.VARIANT]):
+        assert (await stage.ended(variant)).reply.status is ReplyStatus.COMPLETED
+
+
+async def test_upstream_is_left_within_a_second_when_a_reply_is_cancelled(stage: Stage) -> None:
+    loop = asyncio.get_running_loop()
+    async with stage.worker() as worker:
+        reply = await stage.ask(LONG)
+        await stage.has_text(reply)
+        cancelled_at = loop.time()
+        assert (await stage.cancel(reply)).status is ReplyStatus.RUNNING
+        found = await stage.ended(reply)
+        await rested(worker, seconds=1)
+        assert loop.time() - cancelled_at < 1
+    assert (found.reply.status, found.reply.finish_reason) == (ReplyStatus.CANCELLED, FinishReason.CANCELLED)
+    assert stored_text(found).startswith("One word after another.")
+    assert found.reply.usage is not None
+    assert found.reply.usage.is_estimated
+
+
+async def test_text_is_kept_when_a_worker_died_that_was_asked_to_stop(stage: Stage, steps: Steps) -> None:
+    dead = WorkerId("wrk_dead")
+    replies = [await stage.ask("Hello!", conversation_id=ConversationId(f"conv-{number}")) for number in range(5)]
+    for reply in replies:
+        claimed = await steps.claim(reply, dead)
+        writer = LiveWriter(stage.api.channel, reply.id, take=first_take(claimed.epoch), kept_seconds=60)
+        writer.began("scripted", "scripted", 1)
+        writer.write("As far as it came")
+        await stage.cancel(reply)
+    await stage.api.channel.drain()
+    await steps.claims.expire(dead)
+    async with stage.worker():
+        for reply in replies:
+            found = await stage.ended(reply)
+            assert found.reply.status is ReplyStatus.CANCELLED
+            assert stored_text(found) == "As far as it came"
+    assert shown_text(await stage.watch(replies[0])) == "As far as it came"
+
+
+async def test_reply_is_handed_back_when_its_worker_drains(stage: Stage, steps: Steps) -> None:
+    reply = await stage.ask("/script tokens=60 rate=60 say='Word by word'")
+    async with stage.worker(drain_seconds=0.1):
+        await stage.has_text(reply)
+        watching = asyncio.create_task(stage.watch(reply))
+    handed_back = await steps.reply(reply.id)
+    assert (handed_back.status, handed_back.attempts, handed_back.owner) == (ReplyStatus.QUEUED, 0, None)
+    async with stage.worker():
+        found = await stage.ended(reply)
+    assert (found.reply.status, found.reply.attempts, found.reply.epoch) == (ReplyStatus.COMPLETED, 1, 2)
+    sights = await watching
+    assert shown_text(sights) == stored_text(found)
+    assert [sight for sight in sights if isinstance(getattr(sight, "event", None), Reset)]
+
+
+async def test_reply_is_finished_when_it_can_be_done_before_a_worker_must_go(stage: Stage) -> None:
+    reply = await stage.ask("/script tokens=30 rate=60")
+    async with stage.worker(drain_seconds=10):
+        await stage.has_text(reply)
+    found = await stage.found(reply.id)
+    assert (found.reply.status, found.reply.epoch) == (ReplyStatus.COMPLETED, 1)
+
+
+async def test_nothing_new_is_begun_when_a_worker_stops(stage: Stage, steps: Steps) -> None:
+    async with stage.worker(drain_seconds=10) as worker:
+        running = await stage.ask("/script tokens=60 rate=100")
+        await stage.has_text(running)
+        worker.stop()
+        await asyncio.sleep(0.2)  # its reader has looked up by then
+        late = await stage.ask("Hello!", conversation_id=ConversationId("conv-2"))
+        await stage.ended(running)
+    assert (await steps.reply(late.id)).status is ReplyStatus.QUEUED
+
+
+@pytest.mark.parametrize("is_told_by_the_channel", [True, False], ids=["by the channel", "by its renewal"])
+async def test_writing_stops_when_the_claim_is_lost(stage: Stage, steps: Steps, is_told_by_the_channel: bool) -> None:
+    async with stage.worker(lease_seconds=300 if is_told_by_the_channel else 1) as worker:
+        reply = await stage.ask(LONG)
+        await stage.has_text(reply)
+        current = await taken_over(steps, reply)
+        if is_told_by_the_channel:
+            LiveWriter(stage.api.channel, reply.id, take=first_take(current.epoch), kept_seconds=60).reset("retried")
+        await rested(worker, seconds=3)
+        assert await steps.reply(reply.id) == current
+        assert await steps.database.messages.count_documents({}) == 1
+        ended = await steps.finishing.finish(current, completed("Mine.", take=first_take(current.epoch)))
+        assert ended.message is not None
+    assert shown_text(await stage.watch(reply)) == "Mine."
+
+
+async def test_lease_is_kept_when_a_reply_takes_longer_than_it(stage: Stage) -> None:
+    async with stage.worker(lease_seconds=1), stage.worker(lease_seconds=1):
+        reply = await stage.ask("/script tokens=170 rate=100")
+        found = await stage.ended(reply)
+    assert (found.reply.status, found.reply.attempts, found.reply.epoch) == (ReplyStatus.COMPLETED, 1, 1)
+
+
+async def test_attempt_is_made_again_when_the_provider_fails_for_a_moment(stage: Stage) -> None:
+    async with stage.worker():
+        reply = await stage.ask("/script fail=overloaded attempts=1\nSecond time lucky.")
+        found = await stage.ended(reply)
+    assert (found.reply.status, found.reply.attempts) == (ReplyStatus.COMPLETED, 2)
+    assert stored_text(found) == "Second time lucky."
+
+
+async def test_reply_fails_visibly_when_attempts_are_used_up(stage: Stage) -> None:
+    async with stage.worker(max_attempts=2):
+        reply = await stage.ask("/script fail=overloaded")
+        found = await stage.ended(reply)
+    assert (found.reply.status, found.reply.attempts, found.message) == (ReplyStatus.FAILED, 2, None)
+    assert found.reply.error is not None
+    assert found.reply.error.code == "provider_overloaded"
+
+
+async def test_reply_fails_visibly_when_it_killed_every_worker_that_tried(
+    stage: Stage, database: Database
+) -> None:
+    reply = await stage.ask("Hello!")
+    await database.replies.update_one({"_id": reply.id}, {"$set": {"attempts": 5}})
+    async with stage.worker():
+        found = await stage.ended(reply)
+    assert found.reply.status is ReplyStatus.FAILED
+    assert found.reply.error is not None
+    assert found.reply.error.code == "too_many_attempts"
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("/script first=60", ReplyStatus.FAILED), ("/script tokens=5000 rate=100", ReplyStatus.INCOMPLETE)],
+)
+async def test_reply_ends_when_its_deadline_has_come(
+    stores_of_the_stage: dict[str, Any], script: str, status: ReplyStatus
+) -> None:
+    async with open_stage(**stores_of_the_stage, reply_deadline_seconds=1) as stage, stage.worker():
+        found = await stage.ended(await stage.ask(script))
+        assert found.reply.status is status
+        assert (found.reply.error.code if found.reply.error else None) == (
+            "deadline_exceeded" if status is ReplyStatus.FAILED else None
+        )
+        assert bool(stored_text(found)) == (status is ReplyStatus.INCOMPLETE)
+
+
+async def test_text_is_kept_when_the_provider_dies_in_the_middle(stage: Stage) -> None:
+    async with stage.worker():
+        reply = await stage.ask("/script tokens=20 fail=cut@7 say=Word")
+        found = await stage.ended(reply)
+    assert (found.reply.status, found.reply.finish_reason) == (ReplyStatus.INCOMPLETE, FinishReason.ERROR)
+    assert stored_text(found) == " ".join(["Word"] * 7)
+    assert found.reply.attempts == 1
+
+
+@pytest.mark.parametrize("capacity", [1, 3])
+async def test_no_more_are_answered_at_once_than_a_worker_has_room_for(
+    stage: Stage, steps: Steps, capacity: int
+) -> None:
+    replies = []
+    for number in range(8):
+        where = ConversationId(f"conv-{number}")
+        question = await steps.post("/script tokens=5 rate=50", conversation_id=where)
+        replies.append(await steps.ask_again(question))
+        replies.append(
+            await stage.ask("/script tokens=5 rate=50", conversation_id=ConversationId(f"conv-with-variant-{number}"))
+        )
+        stage.api.queue.announce(replies[-2].id, WorkKind.VARIANT)
+    await stage.api.queue.drain()
+    most = 0
+    async with stage.worker(max_in_process=capacity, sweep_interval_seconds=0.05), asyncio.timeout(20):
+        while not all([await stage.api.replies.has_ended(reply.id) for reply in replies]):
+            most = max(most, await steps.database.replies.count_documents({"status": "running"}))
+    assert most == capacity
+
+
+async def test_hint_does_nothing_when_its_reply_has_ended(stage: Stage, steps: Steps, database: Database) -> None:
+    reply = await steps.ask()
+    await steps.answer(reply)
+    async with stage.worker() as worker:
+        stage.api.queue.announce(reply.id, WorkKind.REPLY)
+        stage.api.queue.announce(ReplyId("msg_unknown"), WorkKind.REPLY)
+        await stage.api.queue.drain()
+        marker = await stage.ask("Hello!", conversation_id=ConversationId("conv-2"))
+        await stage.ended(marker)
+        await rested(worker, seconds=5)
+    assert await database.messages.count_documents({"conversation_id": "conv-1"}) == 2
+    assert await stage.api.queue.depth(WorkKind.REPLY) == Depth(waiting=0, in_process=0)
+
+
+async def test_end_is_told_only_when_it_is_stored(stage: Stage) -> None:
+    async with stage.worker():
+        reply = await stage.ask("/script\nDone.")
+        async with stage.api.follower.subscribe(reply.id, after=START) as subscription, asyncio.timeout(10):
+            while True:
+                arrived = await subscription.next(wait_seconds=1)
+                if any(isinstance(placed.event, Ended) for placed in arrived):
+                    break
+            assert await stage.api.replies.has_ended(reply.id)
+
+
+async def test_worker_stops_at_once_when_it_has_nothing_to_do(stage: Stage) -> None:
+    loop = asyncio.get_running_loop()
+    async with stage.worker() as worker:
+        assert worker.in_process == 0
+        stopped_at = loop.time()
+    assert loop.time() - stopped_at < 2
