@@ -14,6 +14,7 @@ from bench.benchmarks.memory import memory
 from bench.benchmarks.start import start
 from bench.benchmarks.stream import stream
 from bench.figures import Figure
+from bench.neighbours import Neighbours
 from bench.report import print_table, write_markdown
 from bench.scope import Benchmark, Scope
 from message_service.cli.open_files import raise_open_files_limit
@@ -54,8 +55,11 @@ def bench(
         collection_messages=messages,
         say=lambda line: progress.print(line, highlight=False),
     )
+    neighbours = Neighbours()
     figures, failures = _run([name for name in BENCHMARKS if not only or name in only], scope)
+    where["Other processes"] = f"used {neighbours.share():.0%} of the processors' time during the run"
     print_table(figures, console)
+    console.print(f"Other processes {where['Other processes']}.")
     for name, fault in failures.items():
         console.print(f"{name} could not be measured: {fault}", style="bold red", markup=False)
     if failures:

@@ -19,7 +19,6 @@ def description() -> dict[str, str]:
         "Memory": f"{memory_bytes / 2**30:.0f} GiB",
         "System": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "Packages": ", ".join(f"{name} {version(name)}" for name in _MEASURED_PACKAGES),
-        "Load when it began": f"{os.getloadavg()[0]:.1f} (1 minute)",
         "Date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "Commit": _commit(),
     }

@@ -50,6 +50,7 @@ class Coalescer(Generic[Item, Result]):
         self._busy: set[Hashable] = set()
         self._trips: set[asyncio.Task[None]] = set()
         self._departure: asyncio.Handle | None = None
+        self._is_gathering = False
 
     async def call(self, item: Item) -> Result:
         """The result for `item`. Raises what the trip answered for it, or what ended the trip."""
@@ -71,14 +72,16 @@ class Coalescer(Generic[Item, Result]):
 
     def _depart_soon(self) -> None:
         loop = asyncio.get_running_loop()
-        if len(self._waiting) >= self._share:
-            if isinstance(self._departure, asyncio.TimerHandle):
-                self._departure.cancel()
-                self._departure = None
-            if self._departure is None:
-                # One turn of the loop later, so that calls of the same turn travel together.
-                self._departure = loop.call_soon(self._depart)
-        elif self._departure is None:
+        is_complete = len(self._waiting) >= self._share
+        if self._departure is not None:
+            if not (is_complete and self._is_gathering):
+                return
+            self._departure.cancel()
+        self._is_gathering = not is_complete
+        if is_complete:
+            # One turn of the loop later, so that calls of the same turn travel together.
+            self._departure = loop.call_soon(self._depart)
+        else:
             self._departure = loop.call_later(self._gather_seconds, self._depart)
 
     def _depart(self) -> None:

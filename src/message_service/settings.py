@@ -136,7 +136,7 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as fault:
         lines = []
         for error in fault.errors(include_input=False, include_url=False):
-            where = f"{ENVIRONMENT_PREFIX}{'_'.join(map(str, error['loc'])).upper()}: " if error["loc"] else ""
+            where = f"{ENVIRONMENT_PREFIX}{str(error['loc'][0]).upper()}: " if error["loc"] else ""
             lines.append(f"{where}{error['msg'].removeprefix('Value error, ')}")
         raise InvalidSettings("\n".join(lines)) from None
 

@@ -1,6 +1,8 @@
 """Fixtures of the tests on real stores."""
 
+from tests.integration.explaining import furnished
+from tests.integration.reading import messages
 from tests.integration.stage import stage, stores_of_the_stage, token_counter
 from tests.integration.steps import steps
 
-__all__ = ["stage", "steps", "stores_of_the_stage", "token_counter"]
+__all__ = ["furnished", "messages", "stage", "steps", "stores_of_the_stage", "token_counter"]

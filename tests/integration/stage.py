@@ -25,6 +25,7 @@ from message_service.wiring import ApiServices, open_api, open_worker
 from message_service.work import queue as queue_module
 from message_service.work.worker import Worker
 from tests.fixtures.samples import CONVERSATION, USER
+from tests.fixtures.waiting import eventually
 
 _LONGEST_STORY_SECONDS = 20
 
@@ -50,17 +51,23 @@ class Stage:
 
     async def ended(self, reply: Reply) -> ReplyWithMessage:
         """The reply, once it has ended."""
-        async with asyncio.timeout(_LONGEST_STORY_SECONDS):
-            while not (found := await self.found(reply.id)).reply.is_terminal:
-                await asyncio.sleep(0.01)
+
+        async def look() -> ReplyWithMessage | None:
+            found = await self.found(reply.id)
+            return found if found.reply.is_terminal else None
+
+        found = await eventually(look, seconds=_LONGEST_STORY_SECONDS, what="the reply has ended")
+        assert found is not None
         return found
 
     async def has_text(self, reply: Reply, characters: int = 1) -> str:
         """The text so far, once there is so much."""
-        async with asyncio.timeout(_LONGEST_STORY_SECONDS):
-            while len(text := await self.api.channel.text_so_far(reply.id)) < characters:
-                await asyncio.sleep(0.01)
-        return text
+
+        async def look() -> str:
+            text = await self.api.channel.text_so_far(reply.id)
+            return text if len(text) >= characters else ""
+
+        return await eventually(look, seconds=_LONGEST_STORY_SECONDS, what=f"there are {characters} characters")
 
     async def watch(self, reply: Reply, after: Position = START) -> list[Sight]:
         """Everything a watcher sees from that position to the end."""
@@ -86,6 +93,15 @@ class Stage:
                 worker.stop()
                 async with asyncio.timeout(_LONGEST_STORY_SECONDS):
                     await running
+
+
+async def rested(worker: Worker, *, seconds: float) -> None:
+    """Wait until the worker is at nothing."""
+
+    async def is_at_nothing() -> bool:
+        return not worker.in_process
+
+    await eventually(is_at_nothing, seconds=seconds, what="the worker is at nothing")
 
 
 def shown_text(sights: Sequence[Sight]) -> str:

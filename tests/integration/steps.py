@@ -1,5 +1,7 @@
 """The steps of a reply's life, each done as the service does it."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,9 +16,14 @@ from message_service.store.database import Database, Row
 from message_service.store.ending import Ended
 from message_service.store.finish import Finishing
 from message_service.store.idempotency import Accepted, IdempotencyRecords
-from message_service.store.mapping import conversation_from_row, message_from_row, reply_from_row
+from message_service.store.mapping import (
+    conversation_from_row,
+    conversation_to_row,
+    message_from_row,
+    reply_from_row,
+)
 from message_service.store.path import PathReader
-from tests.fixtures.samples import KEY, a_new_reply, a_submission, a_variant, completed
+from tests.fixtures.samples import CONVERSATION, KEY, USER, a_new_reply, a_submission, a_variant, completed
 
 WORKER = WorkerId("wrk_one")
 OTHER_WORKER = WorkerId("wrk_other")
@@ -57,7 +64,9 @@ class Steps:
         """Claim the reply and end it at once."""
         return await self.finishing.finish(await self.claim(reply), outcome or completed())
 
-    async def exchange(self, question: str = "Hello!", answer: str = "Good day.", **more: Any) -> tuple[Message, Message]:
+    async def exchange(
+        self, question: str = "Hello!", answer: str = "Good day.", **more: Any
+    ) -> tuple[Message, Message]:
         """A message and the answer to it."""
         ended = await self.answer(await self.ask(question, **more), completed(answer))
         assert ended.message is not None
@@ -85,6 +94,21 @@ class Steps:
         row: Row | None = await collection.find_one({"_id": id_})
         assert row is not None, id_
         return row
+
+
+def processes(database: Database, count: int) -> list[Acceptance]:
+    """As many as `count` processes have: what they share is the store alone."""
+    return [Acceptance(database, IdempotencyRecords(database)) for _ in range(count)]
+
+
+async def prepared(database: Database, **counters: Any) -> None:
+    """The conversation as it would be after that much had happened in it."""
+    row = conversation_to_row(Conversation(key=KEY, user_id=USER, conversation_id=CONVERSATION, **counters))
+    await database.conversations.insert_one({"_id": KEY, **row})
+
+
+def outcomes(answers: Sequence[Accepted | BaseException]) -> Counter[str]:
+    return Counter(type(answer).__name__ for answer in answers)
 
 
 @pytest.fixture

@@ -1,24 +1,18 @@
 """ACCEPT: what was answered is stored, in one order, once, and never beyond the limit."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
-from message_service.errors import ConversationFull, IdempotencyKeyReused, MessageServiceError, ValidationFailed
+from message_service.errors import ConversationFull, MessageServiceError, ValidationFailed
 from message_service.ids import ConversationId, MessageId, UserId, conversation_key, new_message_id
-from message_service.messages.conversation import Conversation
 from message_service.messages.message import Role
 from message_service.messages.reply import Asked, ReplyStatus, WorkKind
-from message_service.store.accept import Acceptance
 from message_service.store.database import Database
-from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
-from message_service.store.mapping import conversation_to_row
+from message_service.store.idempotency import Accepted, IdempotencyClaim
 from tests.fixtures.samples import CONVERSATION, KEY, USER, a_new_reply, a_submission, a_variant
 from tests.fixtures.stores import CommandLog, everything_in
-from tests.integration.steps import Steps
+from tests.integration.steps import Steps, outcomes, prepared, processes
 
 EVERYTHING_ASKED = Asked(
     instructions="You are Mira.",
@@ -29,21 +23,6 @@ EVERYTHING_ASKED = Asked(
     max_output_tokens=7,
     stop=("\n", "END"),
 )
-
-
-def processes(database: Database, count: int) -> list[Acceptance]:
-    """As many as `count` processes have: what they share is the store alone."""
-    return [Acceptance(database, IdempotencyRecords(database)) for _ in range(count)]
-
-
-async def prepared(database: Database, **counters: Any) -> None:
-    """The conversation as it would be after that much had happened in it."""
-    row = conversation_to_row(Conversation(key=KEY, user_id=USER, conversation_id=CONVERSATION, **counters))
-    await database.conversations.insert_one({"_id": KEY, **row})
-
-
-def outcomes(answers: Sequence[Accepted | BaseException]) -> Counter[str]:
-    return Counter(type(answer).__name__ for answer in answers)
 
 
 async def test_message_is_stored_as_it_was_sent(steps: Steps) -> None:
@@ -190,100 +169,6 @@ async def test_variant_is_refused_when_no_place_is_left_for_it(steps: Steps, dat
     assert await everything_in(database) == before
 
 
-@pytest.mark.parametrize("with_reply", [False, True])
-async def test_one_message_is_stored_when_fifty_requests_race_with_one_key(
-    database: Database, with_reply: bool
-) -> None:
-    acceptances = processes(database, 5)
-    claim = IdempotencyClaim(USER, "key-1", b"same body")
-    answers = await asyncio.gather(
-        *(
-            acceptances[number % 5].accept(a_submission(reply=a_new_reply() if with_reply else None, claim=claim))
-            for number in range(50)
-        )
-    )
-    assert await database.messages.count_documents({}) == 1
-    assert await database.replies.count_documents({}) == (1 if with_reply else 0)
-    assert len({(answer.message.id, answer.message.seq, answer.position) for answer in answers}) == 1
-    assert len({answer.reply.id if answer.reply else None for answer in answers}) == 1
-    assert [answer.is_replay for answer in answers].count(False) == 1
-
-
-async def test_one_message_is_stored_for_each_key_when_many_keys_race(database: Database) -> None:
-    acceptances = processes(database, 4)
-    answers = await asyncio.gather(
-        *(
-            acceptances[number % 4].accept(
-                a_submission(claim=IdempotencyClaim(USER, f"key-{number % 12}", b"same body"))
-            )
-            for number in range(96)
-        )
-    )
-    ids: dict[int, set[MessageId]] = {number: set() for number in range(12)}
-    for number, answer in enumerate(answers):
-        ids[number % 12].add(answer.message.id)
-    assert all(len(one) == 1 for one in ids.values())
-    assert await database.messages.count_documents({}) == 12
-    assert sorted(answer.message.seq for answer in answers if not answer.is_replay) == list(range(1, 13))
-
-
-async def test_first_answer_comes_back_when_the_key_comes_again_much_later(steps: Steps) -> None:
-    claim = IdempotencyClaim(USER, "key-1", b"body")
-    await steps.ask("the one before")
-    first = await steps.accept(a_submission(reply=a_new_reply(asked=EVERYTHING_ASKED), claim=claim, metadata={"k": "v"}))
-    assert first.position == 1
-    assert first.reply is not None
-    await steps.finishing.cancel(first.reply.id, USER)
-    await steps.database.messages.update_one(
-        {"_id": first.message.id}, {"$set": {"deleted_at": first.message.created_at}}
-    )
-    again = await steps.accept(a_submission(claim=claim))
-    assert again.is_replay
-    assert (again.message, again.reply, again.position) == (first.message, first.reply, first.position)
-    assert await IdempotencyRecords(steps.database).find(claim) == again
-
-
-async def test_key_is_refused_when_it_comes_with_another_body(steps: Steps, database: Database) -> None:
-    await steps.accept(a_submission(claim=IdempotencyClaim(USER, "key-1", b"body")))
-    before = await everything_in(database)
-    with pytest.raises(IdempotencyKeyReused):
-        await steps.accept(a_submission(claim=IdempotencyClaim(USER, "key-1", b"other")))
-    with pytest.raises(IdempotencyKeyReused):
-        await IdempotencyRecords(database).find(IdempotencyClaim(USER, "key-1", b"other"))
-    assert await everything_in(database) == before
-
-
-async def test_one_body_wins_when_two_race_with_one_key(database: Database) -> None:
-    acceptances = processes(database, 4)
-    answers = await asyncio.gather(
-        *(
-            acceptances[number % 4].accept(
-                a_submission(str(number % 2), claim=IdempotencyClaim(USER, "key-1", bytes([number % 2])))
-            )
-            for number in range(20)
-        ),
-        return_exceptions=True,
-    )
-    assert outcomes(answers) == {"Accepted": 10, "IdempotencyKeyReused": 10}
-    assert await database.messages.count_documents({}) == 1
-
-
-async def test_keys_do_not_meet_when_their_users_differ(steps: Steps) -> None:
-    first = await steps.accept(a_submission(claim=IdempotencyClaim(USER, "key-1", b"body")))
-    other = UserId("bob")
-    second = await steps.accept(a_submission(user_id=other, claim=IdempotencyClaim(other, "key-1", b"body")))
-    assert first.message.id != second.message.id
-    assert not second.is_replay
-
-
-async def test_key_is_free_again_when_its_request_was_refused(steps: Steps, database: Database) -> None:
-    await prepared(database, last_seq=10_000)
-    claim = IdempotencyClaim(USER, "key-1", b"body")
-    with pytest.raises(ConversationFull):
-        await steps.accept(a_submission(claim=claim))
-    assert await IdempotencyRecords(database).find(claim) is None
-
-
 async def test_conversation_is_one_when_several_processes_begin_it_at_once(steps: Steps, database: Database) -> None:
     answers = await asyncio.gather(
         *(acceptance.accept(a_submission(str(number))) for number, acceptance in enumerate(processes(database, 8)))
@@ -310,7 +195,7 @@ async def test_message_follows_its_parent_when_one_is_named(steps: Steps) -> Non
 async def test_message_follows_a_reply_when_that_is_not_written_yet(steps: Steps) -> None:
     reply = await steps.ask()
     following = await steps.post("meanwhile", parent_id=MessageId(reply.id))
-    assert following.parent_id == reply.id
+    assert following.parent_id == MessageId(reply.id)
 
 
 async def test_message_is_refused_when_its_parent_is_in_another_conversation(steps: Steps) -> None:
@@ -331,7 +216,7 @@ async def test_variant_takes_its_turn_and_becomes_the_head(steps: Steps) -> None
     assert (first.kind, first.asked) == (WorkKind.VARIANT, EVERYTHING_ASKED)
     assert (await steps.reply_row(first.id))["fallback_head"] == answer.id
     assert second.reply is not None
-    assert (await steps.conversation()).head == second.reply.id
+    assert (await steps.conversation()).head == MessageId(second.reply.id)
 
 
 async def test_audit_tells_what_was_accepted_and_never_any_text(steps: Steps, database: Database) -> None:

@@ -86,7 +86,9 @@ async def test_cancel_counts_once_when_many_cancel_together(steps: Steps, databa
 
 
 @pytest.mark.parametrize("outcome", [completed(), failed()])
-async def test_cancel_is_refused_when_the_reply_ended_otherwise(steps: Steps, database: Database, outcome: Outcome) -> None:
+async def test_cancel_is_refused_when_the_reply_ended_otherwise(
+    steps: Steps, database: Database, outcome: Outcome
+) -> None:
     reply = await steps.ask()
     await steps.answer(reply, outcome)
     before = await everything_in(database)

@@ -21,7 +21,6 @@ from message_service.live.event import (
     Step,
     Text,
 )
-from message_service.live.writer import LiveWriter
 from message_service.messages.reply import Usage
 from message_service.relay import Relay, open_relay
 from tests.fixtures.redis_faults import nobodys_url, refusing_writes
@@ -160,72 +159,3 @@ async def test_failure_is_told_quickly_and_the_end_never_fails_when_redis_is_gon
                 await channel.read(REPLY, after=START)
         await channel.end(REPLY, story()[-1].position)
         assert loop.time() - began_at < 1.5
-
-
-async def written(channel: Channel, reply_id: ReplyId = REPLY) -> list[Placed]:
-    await channel.drain()
-    return await channel.read(reply_id, after=START)
-
-
-async def test_pieces_are_gathered_when_they_come_faster_than_anyone_reads(channel: Channel) -> None:
-    writer = LiveWriter(channel, REPLY, take=1000, kept_seconds=KEPT_SECONDS)
-    writer.began("scripted", "scripted", 1)
-    for number in range(200):
-        writer.write(f"{number} ")
-    writer.counted(Usage(1, 2))
-    await writer.end()
-    whole = "".join(f"{number} " for number in range(200))
-    assert writer.text == whole
-    assert await written(channel) == [
-        at(1000, 0, Step.STARTED, Began("scripted", "scripted", 1)),
-        at(1000, 2, Step.TEXT, Text("0 ")),
-        at(1000, len(whole), Step.TEXT, Text(whole[2:])),
-        at(1000, len(whole), Step.USAGE, Counted(Usage(1, 2))),
-        at(1000, len(whole), Step.END, Ended()),
-    ]
-
-
-async def test_piece_is_shown_soon_when_no_other_follows(channel: Channel) -> None:
-    writer = LiveWriter(channel, REPLY, take=1000, kept_seconds=KEPT_SECONDS)
-    writer.write("at once ")
-    writer.write("and soon")
-    async with asyncio.timeout(5):
-        while await channel.text_so_far(REPLY) != "at once and soon":
-            await asyncio.sleep(0.01)
-
-
-async def test_writer_stops_when_a_later_take_has_begun(channel: Channel) -> None:
-    stale = LiveWriter(channel, REPLY, take=1000, kept_seconds=KEPT_SECONDS)
-    stale.began("scripted", "scripted", 1)
-    await channel.drain()
-    assert not stale.is_refused
-    current = LiveWriter(channel, REPLY, take=2000, kept_seconds=KEPT_SECONDS)
-    current.reset("retried")
-    await channel.drain()
-    stale.write("from the grave")
-    await channel.drain()
-    assert stale.is_refused
-    assert not current.is_refused
-    assert await channel.text_so_far(REPLY) == ""
-
-
-async def test_nothing_more_is_written_when_a_writer_was_stopped(channel: Channel) -> None:
-    writer = LiveWriter(channel, REPLY, take=1000, kept_seconds=KEPT_SECONDS)
-    writer.write("shown")
-    writer.write(" kept back")
-    writer.stop()
-    assert [placed.event for placed in await written(channel)] == [Text("shown")]
-
-
-async def test_text_is_whole_when_redis_is_gone(tmp_path: Path) -> None:
-    async with open_relay(nobodys_url(tmp_path)) as relay:
-        channel = Channel(relay)
-        writer = LiveWriter(channel, REPLY, take=1000, kept_seconds=KEPT_SECONDS)
-        writer.reset("retried")
-        for piece in ("one ", "two ", "three"):
-            writer.write(piece)
-        writer.counted(Usage(1, 2))
-        await writer.end()
-        await channel.drain()
-        assert writer.text == "one two three"
-        assert not writer.is_refused

@@ -29,9 +29,7 @@ async def in_conversation(steps: Steps, number: int, **more: Any) -> Reply:
 
 async def test_one_wins_when_many_workers_claim_the_same_reply(steps: Steps) -> None:
     reply = await steps.ask()
-    claims = await asyncio.gather(
-        *(steps.claims.claim(reply.id, WorkerId(f"wrk_{number}")) for number in range(20))
-    )
+    claims = await asyncio.gather(*(steps.claims.claim(reply.id, WorkerId(f"wrk_{number}")) for number in range(20)))
     (won,) = [claimed for claimed in claims if claimed is not None]
     assert (won.status, won.epoch, won.attempts) == (ReplyStatus.RUNNING, 1, 1)
     assert await steps.reply(reply.id) == won

@@ -91,7 +91,7 @@ async def test_each_gets_what_it_missed_when_two_watch_from_different_positions(
 
 
 async def test_nobody_gets_anothers_events_when_many_replies_are_watched(follower: Follower, channel: Channel) -> None:
-    ids = [new_reply_id() for _ in range(40)]
+    ids = [ReplyId(f"msg_{number}") for number in range(40)]
     assert len({lane_of(reply_id) for reply_id in ids}) == LANES
 
     async def watch(reply_id: ReplyId, count: int) -> list[Placed]:

@@ -6,10 +6,10 @@ from message_service.store.documents import IDEMPOTENCY_KEPT_SECONDS
 from message_service.store.indexes import MissingIndex, missing_indexes
 
 
-async def test_indexes_are_created_when_a_database_is_opened(servers: EmbeddedServers, fresh_database_name: str) -> None:
-    async with open_database(
-        servers.mongodb_url, fresh_database_name, role="test", with_indexes=True
-    ) as database:
+async def test_indexes_are_created_when_a_database_is_opened(
+    servers: EmbeddedServers, fresh_database_name: str
+) -> None:
+    async with open_database(servers.mongodb_url, fresh_database_name, role="test", with_indexes=True) as database:
         assert await missing_indexes(database) == []
         replies = await database.replies.index_information()
         assert replies["one_running"]["unique"]
@@ -20,9 +20,7 @@ async def test_indexes_are_created_when_a_database_is_opened(servers: EmbeddedSe
 
 
 async def test_index_is_reported_when_it_was_dropped(servers: EmbeddedServers, fresh_database_name: str) -> None:
-    async with open_database(
-        servers.mongodb_url, fresh_database_name, role="test", with_indexes=True
-    ) as database:
+    async with open_database(servers.mongodb_url, fresh_database_name, role="test", with_indexes=True) as database:
         await database.replies.drop_index("leases")
         await database.messages.drop_index("path")
         assert await missing_indexes(database) == [MissingIndex("messages", "path"), MissingIndex("replies", "leases")]
@@ -31,11 +29,17 @@ async def test_index_is_reported_when_it_was_dropped(servers: EmbeddedServers, f
 async def test_every_index_is_reported_when_the_database_is_new(
     servers: EmbeddedServers, fresh_database_name: str
 ) -> None:
-    async with open_database(
-        servers.mongodb_url, fresh_database_name, role="test", with_indexes=False
-    ) as database:
+    async with open_database(servers.mongodb_url, fresh_database_name, role="test", with_indexes=False) as database:
         missing = await missing_indexes(database)
-        assert {one.index for one in missing} >= {"path", "posted", "variants", "turns", "one_running", "ready", "leases"}
+        assert {one.index for one in missing} >= {
+            "path",
+            "posted",
+            "variants",
+            "turns",
+            "one_running",
+            "ready",
+            "leases",
+        }
         assert await database.database.list_collection_names() == []
 
 
@@ -43,8 +47,6 @@ async def test_dropped_index_comes_back_when_the_database_is_opened_again(
     servers: EmbeddedServers, fresh_database_name: str
 ) -> None:
     for _ in range(2):
-        async with open_database(
-            servers.mongodb_url, fresh_database_name, role="test", with_indexes=True
-        ) as database:
+        async with open_database(servers.mongodb_url, fresh_database_name, role="test", with_indexes=True) as database:
             assert await missing_indexes(database) == []
             await database.replies.drop_index("turns")

@@ -1,6 +1,7 @@
 """The path is read from any message back to the beginning, in few round trips whatever its shape."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 
@@ -177,7 +178,7 @@ async def test_round_trips_are_few_when_the_path_is_long(
     path = await PathReader(logged_database).newest_first(key, messages[-1].id, never)
     assert len(path) == count
     assert len({message.id for message in path}) == count
-    for child, parent in zip(path, path[1:], strict=False):
+    for child, parent in pairwise(path):
         assert child.parent_id == parent.id
     assert len(command_log.commands) <= most_commands
 

@@ -17,10 +17,9 @@ from message_service.live.event import (
     Queued,
     Step,
     Text,
-    first_take,
 )
 from message_service.live.writer import LiveWriter
-from message_service.messages.reply import ReplyStatus
+from message_service.messages.reply import ReplyStatus, first_take
 from message_service.relay import Relay
 from tests.fixtures.redis_faults import nobodys_url
 from tests.fixtures.samples import completed

@@ -98,9 +98,7 @@ async def test_worker_reads_only_the_kinds_it_takes(queue: WorkQueue) -> None:
 async def test_each_hint_goes_to_one_worker_when_several_read(queue: WorkQueue) -> None:
     assert await queue.read(BOTH_KINDS, WORKER, limit=1) == [], "the group was made"
     ids = await announced(queue, 40)
-    shares = await asyncio.gather(
-        *(queue.read(BOTH_KINDS, WorkerId(f"wrk_{number}"), limit=10) for number in range(4))
-    )
+    shares = await asyncio.gather(*(queue.read(BOTH_KINDS, WorkerId(f"wrk_{number}"), limit=10) for number in range(4)))
     assert sorted(hint.reply_id for share in shares for hint in share) == sorted(ids)
 
 

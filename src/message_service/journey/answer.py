@@ -14,11 +14,10 @@ from message_service.ids import ReplyId, WorkerId
 from message_service.journey.compose import compose
 from message_service.journey.draft import Draft
 from message_service.live.channel import Channel
-from message_service.live.event import first_take
 from message_service.live.writer import LiveWriter
 from message_service.logs import log
 from message_service.messages.message import MAX_CONTENT_CHARACTERS
-from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus
+from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus, first_take
 from message_service.providers.provider import Finished, Started, TextDelta, UsageReported
 from message_service.providers.router import Router, Switched
 from message_service.safety.sanitise import PieceSanitiser

@@ -7,7 +7,6 @@ from enum import IntEnum
 from message_service.errors import InvalidPosition
 from message_service.messages.reply import Usage
 
-_RESTARTS_PER_EPOCH = 1000
 _STEPS = 8
 _POSITION = re.compile(r"(0|[1-9][0-9]{0,14})-(0|[1-9][0-9]{0,14})")
 
@@ -51,11 +50,6 @@ class Position:
 
 START = Position(0, 0, 0)
 QUEUED = Position(0, 0, Step.STARTED)
-
-
-def first_take(epoch: int) -> int:
-    """The take that a claim begins with: higher than any of an earlier claim."""
-    return epoch * _RESTARTS_PER_EPOCH
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,16 @@ MOVES: dict[ReplyStatus, frozenset[ReplyStatus]] = {
 
 TERMINAL = frozenset(status for status, moves in MOVES.items() if not moves)
 
+_TAKES_PER_EPOCH = 1000
+
 
 def may_move(start: ReplyStatus, end: ReplyStatus) -> bool:
     return end in MOVES[start]
+
+
+def first_take(epoch: int) -> int:
+    """The take that the claim with this epoch begins with: later than any of an earlier claim."""
+    return epoch * _TAKES_PER_EPOCH
 
 
 class FinishReason(StrEnum):

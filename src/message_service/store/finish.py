@@ -7,7 +7,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from message_service.clock import now
 from message_service.errors import ClaimLost, ReplyNotCancellable, ReplyNotFound
 from message_service.ids import ReplyId, UserId
-from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyStatus
+from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyStatus, first_take
 from message_service.store.audit import AuditAction, audit_row
 from message_service.store.database import Database
 from message_service.store.ending import Ended, end_reply
@@ -72,7 +72,12 @@ class Finishing:
         ended = await end_reply(
             self._database,
             {"_id": reply.id, "status": ReplyStatus.QUEUED.value},
-            Outcome(status=ReplyStatus.CANCELLED, take=reply.take, finish_reason=FinishReason.CANCELLED),
+            Outcome(
+                status=ReplyStatus.CANCELLED,
+                # Later than whatever a worker showed that handed it back, so that its watchers forget that.
+                take=first_take(reply.epoch + 1),
+                finish_reason=FinishReason.CANCELLED,
+            ),
             session,
         )
         assert ended is not None, "read in this transaction"

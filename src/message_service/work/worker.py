@@ -111,12 +111,14 @@ class Worker:
                 self._begin(reply_id, None)
 
     async def _reclaim(self) -> None:
+        if self._is_stopping.is_set():
+            return
         for hint in await self._queue.reclaim(self._kinds, self._id):
             self._begin(hint.reply_id, hint)
 
     def _begin(self, reply_id: ReplyId, hint: Hint | None) -> None:
-        if reply_id in self._answers:
-            return  # its hint comes again as abandoned if that answer does not settle it
+        if reply_id in self._answers or len(self._answers) >= self._pace.capacity:
+            return  # the reply is found again by a sweep, and its hint comes again as abandoned
         task = asyncio.create_task(self._see_through(reply_id, hint))
         self._answers[reply_id] = task
         task.add_done_callback(lambda _: self._end(reply_id))

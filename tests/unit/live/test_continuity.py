@@ -19,9 +19,8 @@ from message_service.live.event import (
     Reset,
     Step,
     Text,
-    first_take,
 )
-from message_service.messages.reply import Reply, ReplyStatus, Usage
+from message_service.messages.reply import Reply, ReplyStatus, Usage, first_take
 from tests.fixtures.samples import a_reply
 
 USAGE = Usage(7, 3)

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from message_service.errors import InvalidPosition
-from message_service.live.event import QUEUED, START, Position, Step, first_take
+from message_service.live.event import QUEUED, START, Position, Step
 from message_service.messages.message import MAX_CONTENT_CHARACTERS
+from message_service.messages.reply import first_take
 
 POSITIONS = st.builds(
     Position, st.integers(0, 51_000), st.integers(0, MAX_CONTENT_CHARACTERS), st.sampled_from(list(Step))
