@@ -119,12 +119,12 @@ async def test_text_so_far_is_not_mixed_when_the_reset_got_lost(channel: Channel
 
 
 async def test_text_so_far_ends_where_a_piece_got_lost(channel: Channel) -> None:
-    await append(channel, at(1000, 3, Step.TEXT, Text("abc")), at(1000, 9, Step.TEXT, Text("ghi")))
+    await append(channel, story(1000)[0], at(1000, 3, Step.TEXT, Text("abc")), at(1000, 9, Step.TEXT, Text("ghi")))
     assert await channel.text_so_far(REPLY) == "abc"
 
 
 async def test_text_so_far_is_empty_when_its_beginning_got_lost(channel: Channel) -> None:
-    await append(channel, at(1000, 9, Step.TEXT, Text("ghi")))
+    await append(channel, story(1000)[0], at(1000, 9, Step.TEXT, Text("ghi")))
     assert await channel.text_so_far(REPLY) == ""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from message_service.clock import now
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget
-from message_service.errors import ClaimLost, ProviderError, RelayUnavailable, StoreUnavailable
+from message_service.errors import ClaimLost, MessageNotFound, ProviderError, RelayUnavailable, StoreUnavailable
 from message_service.ids import ReplyId, WorkerId
 from message_service.journey.compose import compose
 from message_service.journey.draft import Draft
@@ -30,6 +30,8 @@ from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy, TryAgain
 
 _PAUSE_BEFORE_FINISHING_AGAIN_SECONDS = 0.2
+_LATE = ReplyError("deadline_exceeded", "The reply was not finished before its deadline.")
+_TRIED_TOO_OFTEN = ReplyError("too_many_attempts", "The reply was tried too often without an end.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +89,9 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
         draft.writer.write(earlier_text)
         return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
     if _remaining_seconds(claimed) <= 0:
-        return draft.failed(ReplyError("deadline_exceeded", "The reply was not finished before its deadline."))
+        return draft.failed(_LATE)
     if claimed.attempts > desk.retry.max_attempts:
-        return draft.failed(ReplyError("too_many_attempts", "The reply was tried too often without an end."))
+        return draft.failed(_TRIED_TOO_OFTEN)
 
     writing = asyncio.create_task(_write(claimed, draft, desk))
     hold.write_in(writing)
@@ -99,9 +101,9 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
     except ProviderError as error:
         return await _after_failure(claimed, draft, error, desk)
     except TimeoutError:
-        if draft.writer.text:
-            return draft.ended(desk.counter, ReplyStatus.INCOMPLETE, FinishReason.ERROR)
-        return draft.failed(ReplyError("deadline_exceeded", "The reply was not finished before its deadline."))
+        return _after_deadline(draft, desk)
+    except MessageNotFound:
+        return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
     except asyncio.CancelledError:
         return await _after_stop(claimed, draft, hold, desk)
     except BaseException:
@@ -112,7 +114,7 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
 
 
 async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
-    """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`."""
+    """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`, `MessageNotFound`."""
     prompt = await compose(claimed, path=desk.path, counter=desk.counter, budget=desk.budget)
     draft.prompt_tokens = prompt.prompt_tokens
     clean = PieceSanitiser()
@@ -150,6 +152,12 @@ async def _earlier_text(claimed: Reply, desk: WritingDesk) -> str:
         return await desk.channel.text_so_far(claimed.id)
     except RelayUnavailable:
         return ""
+
+
+def _after_deadline(draft: Draft, desk: WritingDesk) -> Outcome:
+    if draft.writer.text:
+        return draft.ended(desk.counter, ReplyStatus.INCOMPLETE, FinishReason.ERROR, _LATE)
+    return draft.failed(_LATE)
 
 
 async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, desk: WritingDesk) -> Outcome | None:

@@ -2,7 +2,7 @@
 
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget, Window, cut_to_fit
-from message_service.errors import ContextTooLong
+from message_service.errors import ContextTooLong, MessageNotFound
 from message_service.messages.message import Message
 from message_service.messages.reply import Reply
 from message_service.providers.provider import Prompt, Turn
@@ -10,7 +10,11 @@ from message_service.store.path import PathReader
 
 
 async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, budget: Budget) -> Prompt:
-    """The prompt for `reply`. Raises `ContextTooLong` when the instructions leave no room for the message."""
+    """The prompt for `reply`.
+
+    Raises `ContextTooLong` when the instructions leave no room for the message, `MessageNotFound` when it
+    was hidden meanwhile.
+    """
     asked = reply.asked
     max_output_tokens = asked.max_output_tokens or budget.output_reserve_tokens
     window = Window(budget.context_tokens - max_output_tokens)
@@ -23,6 +27,8 @@ async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, budg
         )
     await path.newest_first(reply.conversation_key, reply.message_id, window.is_full_for)
     messages = window.turns()
+    if not messages or messages[-1].id != reply.message_id:
+        raise MessageNotFound("The message to answer was hidden before it was answered.")
     return Prompt(
         instructions=asked.instructions,
         turns=tuple(_turn(message, room_tokens) for message in messages),

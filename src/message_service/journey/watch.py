@@ -43,10 +43,10 @@ def has_seen_the_end(found: ReplyWithMessage, after: Position) -> bool:
     reply = found.reply
     if not reply.is_terminal:
         return False
-    end = end_of(reply, _text(found))
-    if after > end:
+    if after.take > reply.take:
         raise InvalidPosition
-    return after == end
+    # Further than the end is somebody who saw text that was hidden since.
+    return after >= end_of(reply, _text(found))
 
 
 async def watch(

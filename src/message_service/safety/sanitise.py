@@ -11,6 +11,9 @@ _UNWANTED = re.compile(
     + "]"
 )
 
+# Letters and symbols by their class, blank on paper: Hangul fillers, the empty Braille pattern.
+_FILLERS = "\u115f\u1160\u2800\u3164\uffa0"
+
 
 def sanitise(text: str) -> str:
     """`text` in Unicode NFC, line ends as line feeds, without control characters and broken surrogates."""
@@ -23,7 +26,9 @@ def sanitise(text: str) -> str:
 
 def is_blank(text: str) -> bool:
     """Whether a reader would see nothing: only spaces, or only characters without a shape."""
-    return not any(character.isprintable() and not character.isspace() for character in text)
+    return not any(
+        character.isprintable() and not character.isspace() and character not in _FILLERS for character in text
+    )
 
 
 class PieceSanitiser:

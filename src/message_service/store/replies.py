@@ -20,7 +20,10 @@ _MOST_VARIANTS_LISTED = 1000
 
 @dataclass(frozen=True, slots=True)
 class ReplyWithMessage:
-    """`message` is the stored text, once there is any. `position` counts the conversation's replies before it."""
+    """`message` is the stored text, once there is any and unless it was hidden.
+
+    `position` counts the conversation's replies before it.
+    """
 
     reply: Reply
     message: Message | None
@@ -52,7 +55,9 @@ class Replies(Repository[Reply]):
             {"message_id": message_id, "user_id": user_id}, sort=[("turn", ASCENDING)], limit=_MOST_VARIANTS_LISTED
         )
         with reaching_the_store():
-            rows = await self._database.messages.find({"_id": {"$in": [reply.id for reply in replies]}}).to_list()
+            rows = await self._database.messages.find(
+                {"_id": {"$in": [reply.id for reply in replies]}, "deleted_at": None}
+            ).to_list()
         texts = {row["_id"]: message_from_row(row) for row in rows}
         return [ReplyWithMessage(reply, texts.get(reply.id)) for reply in replies]
 
@@ -70,7 +75,7 @@ class Replies(Repository[Reply]):
 
     async def _message_of(self, reply: Reply) -> Message | None:
         with reaching_the_store():
-            row = await self._database.messages.find_one({"_id": reply.id})
+            row = await self._database.messages.find_one({"_id": reply.id, "deleted_at": None})
         return message_from_row(row) if row is not None else None
 
     async def _replies_before(self, reply: Reply) -> int:

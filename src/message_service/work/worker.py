@@ -15,6 +15,7 @@ from message_service.work.queue import Hint, WorkQueue
 _MOST_HINTS_A_READ = 64
 _RECLAIM_SECONDS = 30
 _PAUSE_WITHOUT_REDIS_SECONDS = 0.5
+_PAUSE_WHILE_DRAINING_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,11 @@ class Worker:
             self._begin(hint.reply_id, hint)
 
     def _begin(self, reply_id: ReplyId, hint: Hint | None) -> None:
-        if reply_id in self._answers or len(self._answers) >= self._pace.capacity:
+        if reply_id in self._answers:
+            if hint is not None:
+                self._queue.settle(hint)  # a second word of the same reply
+            return
+        if len(self._answers) >= self._pace.capacity:
             return  # the reply is found again by a sweep, and its hint comes again as abandoned
         task = asyncio.create_task(self._see_through(reply_id, hint))
         self._answers[reply_id] = task
@@ -160,6 +165,8 @@ class Worker:
         running = list(self._answers.values())
         if running:
             await asyncio.wait(running, timeout=self._pace.drain_seconds)
-        for hold in self._held:
-            hold.stop(StopReason.DRAINING)
-        await asyncio.gather(*self._answers.values())
+        while self._answers:
+            # Again and again: a claim that was under way becomes one that is held.
+            for hold in self._held:
+                hold.stop(StopReason.DRAINING)
+            await asyncio.wait(list(self._answers.values()), timeout=_PAUSE_WHILE_DRAINING_SECONDS)
