@@ -10,6 +10,7 @@ from functools import partial
 import uvloop
 from prometheus_client import start_http_server
 
+from message_service.collector import tune_collector
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget
 from message_service.errors import InvalidSettings
@@ -219,5 +220,6 @@ async def _work(settings: Settings, kinds: tuple[WorkKind, ...]) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
+        tune_collector()
         await worker.run()
     log.info("worker.closed")

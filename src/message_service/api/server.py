@@ -9,6 +9,7 @@ import uvicorn
 import uvloop
 
 from message_service.api.app import create_app
+from message_service.collector import tune_collector
 from message_service.errors import StartRefused
 from message_service.logs import configure_logs, log
 from message_service.settings import Settings
@@ -51,6 +52,7 @@ async def _serve(settings: Settings) -> None:
             )
         )
         _stop_on_signals(server, services)
+        tune_collector()
         try:
             await server.serve()
         except SystemExit:

@@ -28,7 +28,9 @@ def message_json(message: Message) -> Json:
         json["character_id"] = message.character_id
     if message.reply_to is not None:
         json["reply_to"] = message.reply_to
+    if message.provider is not None:
         json["provider"] = message.provider
+    if message.model is not None:
         json["model"] = message.model
     if message.finish_reason is not None:
         json["finish_reason"] = message.finish_reason.value

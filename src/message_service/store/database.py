@@ -21,6 +21,9 @@ Row = dict[str, Any]
 OPERATION_SECONDS = 5.0
 """Bound on any call to the store, finding a server included."""
 
+_INDEX_BUILD_SECONDS = 600.0
+"""A version that brings a new index builds it at its first start, however large the collection is."""
+
 _DUPLICATE_KEY = 11000
 
 
@@ -70,7 +73,7 @@ async def open_database(url: str, name: str, *, role: str, with_indexes: bool) -
         raise InvalidSettings(f"MESSAGE_SERVICE_MONGODB_URL is not a MongoDB URL: {fault}") from fault
     try:
         database = Database(client, name)
-        with reaching_the_store():
+        with reaching_the_store(seconds=_INDEX_BUILD_SECONDS if with_indexes else OPERATION_SECONDS):
             await init_beanie(database.database, document_models=ALL_DOCUMENTS, skip_indexes=not with_indexes)
         yield database
     finally:
