@@ -1,5 +1,7 @@
 """`python -m bench`: run the benchmarks, print one table, exit with 1 if a benchmark could not be measured."""
 
+import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +48,7 @@ def bench(
     if markdown and only:
         raise typer.BadParameter("docs/performance.md holds full runs, so --markdown goes without --only")
     raise_open_files_limit()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # servers and folders are cleared away
     console, progress = Console(), Console(stderr=True)
     where = machine.description()
     scope = Scope(

@@ -20,7 +20,8 @@ class Role(StrEnum):
     SYSTEM = "system"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though nobody may assign to one: a frozen one takes three times as long to build, and a page has 50.
+@dataclass(slots=True, kw_only=True)
 class Message:
     """`seq` is dense and strictly rising in its conversation: order is by `seq`, never by time.
 

@@ -8,6 +8,7 @@ from message_service.messages.message import Message, Role
 from message_service.messages.reply import Asked, FinishReason, Reply, ReplyError, ReplyStatus, Usage, WorkKind
 from message_service.store.database import Row
 
+_ROLES = {role.value: role for role in Role}
 _ASKED_FIELDS = tuple(field.name for field in fields(Asked))
 
 
@@ -43,7 +44,7 @@ def message_from_row(row: Row) -> Message:
         user_id=row["user_id"],
         seq=row["seq"],
         parent_id=get("parent_id"),
-        role=Role(row["role"]),
+        role=_ROLES[row["role"]],
         content=row["content"],
         tokens=row["tokens"],
         created_at=row["created_at"],
