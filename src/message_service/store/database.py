@@ -63,8 +63,7 @@ async def open_database(url: str, name: str, *, role: str, with_indexes: bool) -
             retryWrites=True,
             retryReads=True,
             timeoutMS=int(OPERATION_SECONDS * 1000),
-            # Also the patience of the monitor: a shorter one takes a busy machine for a dead server.
-            connectTimeoutMS=3000,
+            connectTimeoutMS=1000,
             serverSelectionTimeoutMS=4000,
             heartbeatFrequencyMS=1000,
             maxPoolSize=64,
