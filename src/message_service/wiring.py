@@ -32,6 +32,7 @@ from message_service.settings import Settings
 from message_service.store.claim import Claims
 from message_service.store.database import Database, open_database
 from message_service.store.messages import Messages
+from message_service.store.pages import Pages
 from message_service.store.path import PathReader
 from message_service.store.replies import Replies
 from message_service.work.held import HeldReplies
@@ -58,6 +59,7 @@ class ApiServices:
     stores: Stores
     desk: FrontDesk
     messages: Messages
+    pages: Pages
     replies: Replies
     cancelling: CancelDesk
     queue: WorkQueue
@@ -116,6 +118,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
                 stores=stores,
                 desk=desk,
                 messages=messages,
+                pages=Pages(database),
                 replies=replies,
                 cancelling=CancelDesk(finishing=finishing, channel=channel, queue=queue),
                 queue=queue,

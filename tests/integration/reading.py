@@ -9,7 +9,8 @@ from message_service.journey.page import Page
 from message_service.messages.message import Message
 from message_service.store.database import Database
 from message_service.store.mapping import message_to_row
-from message_service.store.messages import Messages, PageFilter, Slice
+from message_service.store.messages import Messages
+from message_service.store.pages import PageFilter, Pages, Slice
 from tests.fixtures.samples import KEY, MOMENT, a_message
 
 EVERYTHING = PageFilter()
@@ -18,6 +19,11 @@ EVERYTHING = PageFilter()
 @pytest.fixture
 def messages(database: Database) -> Messages:
     return Messages(database)
+
+
+@pytest.fixture
+def pages(database: Database) -> Pages:
+    return Pages(database)
 
 
 async def stored(database: Database, *changes: dict[str, Any]) -> list[Message]:
@@ -31,15 +37,15 @@ async def stored(database: Database, *changes: dict[str, Any]) -> list[Message]:
 
 
 async def read(
-    messages: Messages,
+    pages: Pages,
     filter_: PageFilter = EVERYTHING,
     *,
     direction: Literal["ascending", "descending"] = "ascending",
     from_seq: int | None = None,
     limit: int = 50,
 ) -> Slice:
-    return await messages.read(KEY, filter_, direction=direction, from_seq=from_seq, limit=limit)
+    return await pages.read(KEY, filter_, direction=direction, from_seq=from_seq, limit=limit)
 
 
 def seqs(found: Slice | Page) -> list[int]:
-    return [message.seq for message in found.messages]
+    return [row["seq"] for row in found.rows]

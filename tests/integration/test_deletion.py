@@ -7,7 +7,8 @@ import pytest
 from message_service.errors import MessageNotFound
 from message_service.ids import ConversationId, UserId, conversation_key, new_message_id
 from message_service.store.database import Database
-from message_service.store.messages import Messages, PageFilter
+from message_service.store.messages import Messages
+from message_service.store.pages import PageFilter, Pages
 from tests.fixtures.samples import KEY, USER
 from tests.fixtures.stores import everything_in
 from tests.integration.reading import read, seqs
@@ -15,19 +16,19 @@ from tests.integration.steps import Steps
 
 
 async def test_hidden_message_is_shown_nowhere_until_it_is_restored(
-    database: Database, messages: Messages, steps: Steps
+    database: Database, messages: Messages, pages: Pages, steps: Steps
 ) -> None:
     first, second = await steps.post("first"), await steps.post("second")
     await messages.delete(first.id, USER)
-    assert seqs(await read(messages)) == [second.seq]
+    assert seqs(await read(pages)) == [second.seq]
     with pytest.raises(MessageNotFound):
         await messages.find_visible(first.id, USER)
-    hidden = await read(messages, PageFilter(includes_deleted=True))
-    assert [message.deleted_at is not None for message in hidden.messages] == [True, False]
+    hidden = await read(pages, PageFilter(includes_deleted=True))
+    assert ["deleted_at" in row for row in hidden.rows] == [True, False]
     restored = await messages.restore(first.id, USER)
     assert restored == first
     assert await messages.find_visible(first.id, USER) == first
-    assert seqs(await read(messages)) == [1, 2]
+    assert seqs(await read(pages)) == [1, 2]
     actions = [row["action"] async for row in database.audit.find({"subject": first.id}, sort=[("_id", 1)])]
     assert actions == ["message.accepted", "message.deleted", "message.restored"]
 

@@ -22,7 +22,8 @@ from message_service.store.database import Database
 from message_service.store.finish import Finishing
 from message_service.store.idempotency import IdempotencyClaim, IdempotencyRecords
 from message_service.store.mapping import reply_from_row
-from message_service.store.messages import Messages, PageFilter
+from message_service.store.messages import Messages
+from message_service.store.pages import PageFilter, Pages
 from message_service.store.path import PathReader
 from message_service.store.replies import Replies
 from tests.fixtures.samples import MOMENT, a_new_reply, a_submission, a_variant, completed
@@ -67,18 +68,18 @@ async def test_page_is_read_in_the_order_of_the_path(
 ) -> None:
     plans = await plans_of(
         furnished,
-        lambda database: Messages(database).read(key(3), filter_, direction=direction, from_seq=from_seq, limit=10),
+        lambda database: Pages(database).read(key(3), filter_, direction=direction, from_seq=from_seq, limit=10),
     )
     assert len(plans) == 1, "one round trip"
     require(plans, "path", "turns")
 
 
 async def test_depth_costs_nothing_when_a_page_lies_far_back(furnished: Furnished) -> None:
-    messages = Messages(furnished.database)
+    pages = Pages(furnished.database)
     examined = []
     for from_seq in (None, 90, 50, 20):
         furnished.log.commands.clear()
-        await messages.read(key(3), PageFilter(), direction="descending", from_seq=from_seq, limit=10)
+        await pages.read(key(3), PageFilter(), direction="descending", from_seq=from_seq, limit=10)
         (command,) = furnished.log.commands
         pipeline = [stage for stage in command["pipeline"] if "$unionWith" not in stage]
         explained = await furnished.database.database.command(

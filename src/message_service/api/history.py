@@ -11,11 +11,11 @@ from message_service.api.context import caller_of, services_of
 from message_service.api.cursor import decode_cursor, encode_cursor, is_cursor
 from message_service.api.openapi import problems, query_parameters
 from message_service.api.schemas import PageQuery, PageShape
-from message_service.api.wire import message_json, reply_json
+from message_service.api.wire import reply_json, stored_message_json
 from message_service.errors import FieldFault, InvalidCursor, ValidationFailed
 from message_service.ids import CharacterId, ConversationId, MessageId, conversation_key, is_own_id
 from message_service.journey.page import Page, PageRequest, read_page
-from message_service.store.messages import PageFilter
+from message_service.store.pages import PageFilter
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"])
 
@@ -54,7 +54,7 @@ async def list_messages(request: Request) -> Response:
             after_seq=await seq_at(query.after),
             around_seq=await seq_at(query.around),
         ),
-        messages=services.messages,
+        pages=services.pages,
     )
     return json_response(_page_json(page, listing))
 
@@ -89,7 +89,7 @@ def _listing(key: str, filter_: PageFilter) -> str:
 def _page_json(page: Page, listing: str) -> dict[str, Any]:
     json: dict[str, Any] = {
         "object": "list",
-        "data": [message_json(message) for message in page.messages],
+        "data": [stored_message_json(row) for row in page.rows],
         "has_more": page.has_more,
         "active_replies": [reply_json(reply) for reply in page.active_replies],
     }

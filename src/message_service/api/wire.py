@@ -5,6 +5,8 @@ from typing import Any
 from message_service.clock import rfc3339
 from message_service.messages.message import Message
 from message_service.messages.reply import Reply, Usage
+from message_service.store.database import Row
+from message_service.store.mapping import usage_from_row
 from message_service.store.replies import ReplyWithMessage
 
 Json = dict[str, Any]
@@ -38,6 +40,33 @@ def message_json(message: Message) -> Json:
         json["usage"] = usage_json(message.usage)
     if message.deleted_at is not None:
         json["deleted_at"] = rfc3339(message.deleted_at)
+    return json
+
+
+_OPTIONAL_FIELDS = ("parent_id", "character_id", "reply_to", "provider", "model", "finish_reason")
+
+
+def stored_message_json(row: Row) -> Json:
+    """As `message_json`, of a row of a page: its enumerations are text and its times UTC without saying so."""
+    get = row.get
+    json: Json = {
+        "id": row["_id"],
+        "object": "message",
+        "conversation_id": row["conversation_id"],
+        "seq": row["seq"],
+        "user_id": row["user_id"],
+        "role": row["role"],
+        "content": row["content"],
+        "metadata": get("metadata") or {},
+        "created_at": row["created_at"].isoformat("T", "milliseconds") + "Z",
+    }
+    for field in _OPTIONAL_FIELDS:
+        if field in row:
+            json[field] = row[field]
+    if (usage := usage_from_row(get("usage"))) is not None:
+        json["usage"] = usage_json(usage)
+    if (deleted_at := get("deleted_at")) is not None:
+        json["deleted_at"] = deleted_at.isoformat("T", "milliseconds") + "Z"
     return json
 
 
