@@ -11,7 +11,8 @@ from message_service.errors import ProviderError, RelayUnavailable
 from message_service.messages.reply import Outcome, Reply, WorkKind
 from message_service.providers.provider import Finished, Prompt, Provider, ProviderEvent, TextDelta, UsageReported
 from message_service.providers.router import Router, Switched
-from message_service.store.accept import Acceptance, Submission
+from message_service.store.accept import Acceptance
+from message_service.store.accept_plan import Submission
 from message_service.store.database import Database
 from message_service.store.ending import Ended
 from message_service.store.finish import Finishing

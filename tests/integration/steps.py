@@ -10,7 +10,8 @@ from message_service.ids import ConversationKey, MessageId, ReplyId, WorkerId
 from message_service.messages.conversation import Conversation
 from message_service.messages.message import Message
 from message_service.messages.reply import Asked, Outcome, Reply, WorkKind
-from message_service.store.accept import Acceptance, Submission
+from message_service.store.accept import Acceptance
+from message_service.store.accept_plan import Submission
 from message_service.store.claim import Claims
 from message_service.store.database import Database, Row
 from message_service.store.ending import Ended

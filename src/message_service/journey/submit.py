@@ -27,7 +27,8 @@ from message_service.messages.message import (
 )
 from message_service.messages.reply import Asked, NewReply, WorkKind
 from message_service.safety.sanitise import is_blank, sanitise
-from message_service.store.accept import Acceptance, Submission
+from message_service.store.accept import Acceptance
+from message_service.store.accept_plan import Submission
 from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
 from message_service.store.messages import Messages
 from message_service.work.queue import WorkQueue

@@ -5,123 +5,27 @@ halves, down to its members; no caller sees it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any
 
+from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
-from message_service.clock import now
 from message_service.coalesce import Coalescer
-from message_service.errors import FieldFault, IdempotencyInProgress, MessageServiceError, ValidationFailed
-from message_service.ids import ConversationId, ConversationKey, MessageId, UserId, conversation_key
+from message_service.errors import IdempotencyInProgress, MessageServiceError
+from message_service.ids import ConversationKey, MessageId
 from message_service.messages.conversation import Conversation
-from message_service.messages.message import Message, NewMessage
-from message_service.messages.reply import NewReply, Reply, ReplyStatus
-from message_service.store.audit import AuditAction, audit_row
+from message_service.store.accept_plan import Plan, Submission
 from message_service.store.batch import insert_all, upsert_all
+from message_service.store.conversation_step import step_pipeline
 from message_service.store.database import Database
-from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
-from message_service.store.mapping import conversation_from_row, conversation_to_row, message_to_row, reply_to_row
+from message_service.store.idempotency import Accepted, IdempotencyRecords
+from message_service.store.mapping import conversation_from_row, conversation_to_row
 from message_service.store.transaction import TransactionConflict, run_transaction
 
 # The longest messages there can be, 64 of them, just fit into the 16 MB of one command.
 _MOST_IN_A_BATCH = 64
 _BATCHES_IN_FLIGHT = 2
 _GATHER_SECONDS = 0.002
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    """What to accept: a new message, a reply to it, or another reply to a message that is stored."""
-
-    user_id: UserId
-    conversation_id: ConversationId
-    message: NewMessage | None = None
-    answered: Message | None = None
-    """The stored user message that gets another reply; then `message` is None."""
-    reply: NewReply | None = None
-    idempotency: IdempotencyClaim | None = None
-
-    @property
-    def key(self) -> ConversationKey:
-        return conversation_key(self.user_id, self.conversation_id)
-
-
-class _Plan:
-    """The documents that a batch becomes, given the conversations as they are stored. No I/O."""
-
-    def __init__(self, conversations: dict[ConversationKey, Conversation], known_parents: set[MessageId]) -> None:
-        self.conversations = conversations
-        self.changed: set[ConversationKey] = set()
-        self.messages: list[dict[str, Any]] = []
-        self.replies: list[dict[str, Any]] = []
-        self.audit: list[dict[str, Any]] = []
-        self.idempotency: list[dict[str, Any]] = []
-        self._known_parents = known_parents
-
-    def place(self, submission: Submission) -> Accepted:
-        """Give the submission its place. Raises `ConversationFull` or `ValidationFailed` and changes nothing."""
-        before = self.conversations.get(submission.key) or Conversation(
-            key=submission.key, user_id=submission.user_id, conversation_id=submission.conversation_id
-        )
-        after, message = self._place_message(before, submission)
-        position = None
-        reply = None
-        if submission.reply is not None:
-            position = after.replies_ahead
-            after = after.with_reply(submission.reply.id)
-            reply = _queued(submission.reply, message)
-            fallback_head = message.id if submission.message is not None else before.head or message.id
-            self.replies.append(
-                reply_to_row(
-                    reply, turn=after.asked_replies, is_next=after.active_reply == reply.id, fallback_head=fallback_head
-                )
-            )
-        if submission.message is not None:
-            self.messages.append(message_to_row(message))
-        self._tell_audit(submission, message, reply)
-        accepted = Accepted(message=message, reply=reply, position=position)
-        if submission.idempotency is not None:
-            self.idempotency.append(submission.idempotency.to_row(accepted))
-        self.conversations[submission.key] = after
-        self.changed.add(submission.key)
-        return accepted
-
-    def _place_message(self, before: Conversation, submission: Submission) -> tuple[Conversation, Message]:
-        new = submission.message
-        if new is None:
-            assert submission.answered is not None
-            return before, submission.answered
-        if new.parent_id is not None and new.parent_id not in self._known_parents:
-            raise ValidationFailed([FieldFault("/parent_id", "There is no such message in this conversation.")])
-        after = before.with_message(new.id)
-        if submission.reply is not None:
-            after.with_reply(submission.reply.id)  # refused as a whole, before anything is planned
-        message = Message(
-            id=new.id,
-            user_id=new.user_id,
-            conversation_id=new.conversation_id,
-            seq=after.last_seq,
-            parent_id=new.parent_id or before.head,
-            role=new.role,
-            content=new.content,
-            tokens=new.tokens,
-            created_at=new.created_at,
-            character_id=new.character_id,
-            metadata=new.metadata,
-        )
-        return after, message
-
-    def _tell_audit(self, submission: Submission, message: Message, reply: Reply | None) -> None:
-        who = {"user_id": submission.user_id, "conversation_id": submission.conversation_id}
-        if submission.message is not None:
-            self.audit.append(
-                audit_row(AuditAction.MESSAGE_ACCEPTED, subject=message.id, at=message.created_at, **who)  # type: ignore[arg-type]  # a typed mapping
-            )
-        if reply is not None:
-            self.audit.append(audit_row(AuditAction.REPLY_ASKED, subject=reply.id, at=reply.created_at, **who))  # type: ignore[arg-type]  # a typed mapping
 
 
 class Acceptance:
@@ -177,7 +81,9 @@ class Acceptance:
 
     async def _transact(self, batch: Sequence[Submission], *, conflict_retries: int) -> list[Accepted | Exception]:
         async def body(session: AsyncClientSession) -> list[Accepted | Exception]:
-            plan = _Plan(await self._read_conversations(batch, session), await self._read_parents(batch, session))
+            if len(batch) == 1 and _names_no_parent(batch[0]):
+                return [await self._step(batch[0], session)]
+            plan = Plan(await self._read_conversations(batch, session), await self._read_parents(batch, session))
             answers: list[Accepted | Exception] = []
             for submission in batch:
                 try:
@@ -188,6 +94,28 @@ class Acceptance:
             return answers
 
         return await run_transaction(self._database, body, conflict_retries=conflict_retries)
+
+    async def _step(self, submission: Submission, session: AsyncClientSession) -> Accepted:
+        """One submission in one command less: its conversation is read and written at once."""
+        message, reply = submission.message, submission.reply
+        row = await self._database.conversations.find_one_and_update(
+            {"_id": submission.key},
+            step_pipeline(
+                submission.user_id,
+                submission.conversation_id,
+                message.id if message is not None else None,
+                reply.id if reply is not None else None,
+            ),
+            upsert=True,
+            return_document=ReturnDocument.BEFORE,
+            session=session,
+        )
+        before = conversation_from_row(row) if row is not None else None
+        plan = Plan({before.key: before} if before is not None else {}, set())
+        accepted = plan.place(submission)  # a refusal ends the transaction, and with it the step
+        plan.changed.clear()
+        await self._write(plan, session)
+        return accepted
 
     async def _read_conversations(
         self, batch: Sequence[Submission], session: AsyncClientSession
@@ -212,7 +140,7 @@ class Acceptance:
                 known.update(parent for parent, key in named if (parent, key) in found)
         return known
 
-    async def _write(self, plan: _Plan, session: AsyncClientSession) -> None:
+    async def _write(self, plan: Plan, session: AsyncClientSession) -> None:
         database = self._database
         if plan.idempotency:
             await insert_all(database.idempotency, plan.idempotency, session)
@@ -227,18 +155,5 @@ class Acceptance:
             await insert_all(database.audit, plan.audit, session)
 
 
-def _queued(new: NewReply, message: Message) -> Reply:
-    created_at = now()
-    return Reply(
-        id=new.id,
-        message_id=message.id,
-        conversation_key=conversation_key(message.user_id, message.conversation_id),
-        conversation_id=message.conversation_id,
-        user_id=message.user_id,
-        status=ReplyStatus.QUEUED,
-        kind=new.kind,
-        asked=new.asked,
-        created_at=created_at,
-        character_id=message.character_id,
-        deadline=created_at + timedelta(seconds=new.deadline_seconds),
-    )
+def _names_no_parent(submission: Submission) -> bool:
+    return submission.message is None or submission.message.parent_id is None
