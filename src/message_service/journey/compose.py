@@ -37,8 +37,8 @@ async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, budg
         model=asked.model,
         temperature=asked.temperature,
         stop=asked.stop,
-        attempt_id=f"{reply.id}.{reply.attempts}",
-        attempt=reply.attempts,
+        attempt_id=f"{reply.id}.{reply.epoch}",
+        attempt=reply.epoch,
     )
 
 

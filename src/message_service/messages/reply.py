@@ -147,6 +147,8 @@ class Reply:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: ReplyError | None = None
+    setback: ReplyError | None = None
+    """Why the last attempt was handed back to the queue."""
 
     @property
     def is_terminal(self) -> bool:

@@ -8,7 +8,7 @@ from pymongo import ASCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from message_service.ids import ReplyId, WorkerId
-from message_service.messages.reply import Reply, WorkKind
+from message_service.messages.reply import Reply, ReplyError, WorkKind
 from message_service.store.database import Database, reaching_the_store
 from message_service.store.mapping import reply_from_row
 
@@ -82,8 +82,11 @@ class Claims:
             rows = await self._replies.find(wanted, {"_id": 1}).to_list()
         return [row["_id"] for row in rows]
 
-    async def hand_back(self, claimed: Reply, *, delay_seconds: float, is_attempt_counted: bool) -> bool:
-        """Let the reply wait in the queue again for `delay_seconds`. False: it was no longer ours."""
+    async def hand_back(
+        self, claimed: Reply, *, delay_seconds: float, is_attempt_counted: bool, why: ReplyError | None = None
+    ) -> bool:
+        """Let the reply wait in the queue again for `delay_seconds`; `why` is kept. False: it was no longer ours."""
+        setback = {"setback": {"$literal": {"code": why.code, "detail": why.detail}}} if why is not None else {}
         with reaching_the_store():
             result = await self._replies.update_one(
                 {"_id": claimed.id, "epoch": claimed.epoch, "status": "running"},
@@ -93,6 +96,7 @@ class Claims:
                             "status": "queued",
                             "not_before": {"$add": ["$$NOW", int(delay_seconds * 1000)]},
                             "attempts": {"$subtract": ["$attempts", 0 if is_attempt_counted else 1]},
+                            **setback,
                         }
                     },
                     {"$unset": ["owner", "lease_until"]},

@@ -97,6 +97,8 @@ class ReplyDocument(Document):
     finish_reason: str | None = None
     usage: UsageFields | None = None
     error: dict[str, str] | None = None
+    setback: dict[str, str] | None = None
+    """Why the last attempt was handed back."""
 
     class Settings:
         name = "replies"

@@ -89,7 +89,7 @@ def _asked_to_row(asked: Asked) -> Row:
 
 def reply_from_row(row: Row) -> Reply:
     get = row.get
-    reason, error = get("finish_reason"), get("error")
+    reason = get("finish_reason")
     asked = dict(row["asked"])
     if "stop" in asked:
         asked["stop"] = tuple(asked["stop"])
@@ -116,8 +116,13 @@ def reply_from_row(row: Row) -> Reply:
         model=get("model"),
         finish_reason=FinishReason(reason) if reason else None,
         usage=usage_from_row(get("usage")),
-        error=ReplyError(error["code"], error["detail"]) if error else None,
+        error=_error_from_row(get("error")),
+        setback=_error_from_row(get("setback")),
     )
+
+
+def _error_from_row(row: Row | None) -> ReplyError | None:
+    return ReplyError(row["code"], row["detail"]) if row else None
 
 
 def conversation_to_row(conversation: Conversation) -> Row:
