@@ -65,7 +65,8 @@ class Claims:
         with reaching_the_store():
             result = await self._replies.update_many(
                 {"owner": worker, "status": "running", "_id": {"$in": list(reply_ids)}},
-                [{"$set": {"lease_until": self._end_of_lease()}}],
+                # The lease of a cancelled reply is short on purpose.
+                [{"$set": {"lease_until": {"$cond": ["$is_cancel_requested", "$lease_until", self._end_of_lease()]}}}],
             )
         return result.matched_count
 

@@ -14,6 +14,8 @@ from message_service.work.queue import Hint, WorkQueue
 
 _MOST_HINTS_A_READ = 64
 _RECLAIM_SECONDS = 30
+# Within the notice that a cancelled reply's worker is given.
+_LOOK_FOR_CANCELS_SECONDS = 0.25
 _PAUSE_WITHOUT_REDIS_SECONDS = 0.5
 _PAUSE_WHILE_DRAINING_SECONDS = 0.1
 
@@ -77,7 +79,7 @@ class Worker:
             reader = loops.create_task(self._read_hints())
             every = [
                 loops.create_task(self._every(self._pace.sweep_seconds, self._sweep)),
-                loops.create_task(self._every(self._pace.sweep_seconds, self._duties.look_for_cancels)),
+                loops.create_task(self._every(_LOOK_FOR_CANCELS_SECONDS, self._duties.look_for_cancels)),
                 loops.create_task(self._every(self._pace.renew_seconds, self._duties.renew)),
                 loops.create_task(self._every(_RECLAIM_SECONDS, self._reclaim)),
             ]
