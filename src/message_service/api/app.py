@@ -15,6 +15,7 @@ from message_service.api.envelope import Envelope
 from message_service.api.errors import problem_response
 from message_service.api.fast_lane import FastLane
 from message_service.api.openapi import document
+from message_service.api.patience import Patience
 from message_service.api.schemas import CreateMessage, ReplyRequest
 from message_service.errors import (
     BodyTooLarge,
@@ -38,7 +39,7 @@ def create_app(services: ApiServices) -> ASGIApp:
         if isinstance(route, APIRoute) and route.endpoint in (messages.create_message, history.list_messages)
         for method in route.methods or ()
     }
-    return Envelope(FastLane(app, hot), services.metrics)
+    return Envelope(Patience(FastLane(app, hot)), services.metrics)
 
 
 def openapi_document() -> dict[str, Any]:
