@@ -73,15 +73,11 @@ class RateLimiter:
         try:
             with self._relay.reaching():
                 await self._relay.quick.rpop(_key(user_id))
-        except RelayUnavailable:
+        except (RelayUnavailable, ResponseError):
             return
 
     async def _check_all(self, users: Sequence[UserId]) -> Sequence[tuple[bool, Allowance]]:
         try:
-            answers = await self._run(users)
-        except NoScriptError:
-            with self._relay.reaching():
-                await self._relay.quick.script_load(_SLIDING_LOG)
             answers = await self._run(users)
         except ResponseError as fault:
             # It answers but does not write: out of memory, read-only, or without its replicas.
@@ -92,6 +88,14 @@ class RateLimiter:
         ]
 
     async def _run(self, users: Sequence[UserId]) -> list[tuple[int, int, int]]:
+        try:
+            return await self._run_known(users)
+        except NoScriptError:
+            with self._relay.reaching():
+                await self._relay.quick.script_load(_SLIDING_LOG)
+            return await self._run_known(users)
+
+    async def _run_known(self, users: Sequence[UserId]) -> list[tuple[int, int, int]]:
         with self._relay.reaching():
             pipeline = self._relay.quick.pipeline(transaction=False)
             for user in users:

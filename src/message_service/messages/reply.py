@@ -75,6 +75,8 @@ class WorkKind(StrEnum):
     """A person waits for the answer to what they just wrote."""
     VARIANT = "variant"
     """Somebody asked for another answer to an earlier message."""
+    SUMMARY = "summary"
+    """Background work: nobody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)

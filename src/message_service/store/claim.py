@@ -9,7 +9,7 @@ from pymongo.errors import DuplicateKeyError
 
 from message_service.ids import ReplyId, WorkerId
 from message_service.messages.reply import Reply, ReplyError, WorkKind
-from message_service.store.database import Database, reaching_the_store
+from message_service.store.database import Database, Row, reaching_the_store
 from message_service.store.mapping import reply_from_row
 
 _IS_DUE = {"$expr": {"$lte": ["$not_before", "$$NOW"]}}
@@ -106,22 +106,24 @@ class Claims:
         return result.matched_count == 1
 
     async def lost_ones(self, kinds: Sequence[WorkKind], *, limit: int) -> list[ReplyId]:
-        """Replies that can be claimed now, oldest first: nobody was told of them, or their worker is gone."""
-        wanted = [kind.value for kind in kinds]
+        """Replies that can be claimed now: nobody was told of them, or their worker is gone.
+
+        Those whose worker is gone first, then by kind in the order given, and the oldest of each first.
+        """
+        lost: list[ReplyId] = []
         with reaching_the_store():
-            expired = await self._replies.find(
-                {"status": "running", "kind": {"$in": wanted}, **_LEASE_IS_OVER},
-                {"_id": 1},
-                sort=[("lease_until", ASCENDING)],
-                limit=limit,
-            ).to_list()
-            ready = await self._replies.find(
-                {"status": "queued", "is_next": True, "kind": {"$in": wanted}, **_IS_DUE},
-                {"_id": 1},
-                sort=[("kind", ASCENDING), ("_id", ASCENDING)],
-                limit=limit,
-            ).to_list()
-        return [row["_id"] for row in [*expired, *ready]][:limit]
+            expired = {"status": "running", "kind": {"$in": [kind.value for kind in kinds]}, **_LEASE_IS_OVER}
+            lost += await self._ids(expired, ("lease_until", ASCENDING), limit)
+            for kind in kinds:
+                # One after the other: their names do not sort in the order of their priority.
+                if len(lost) < limit:
+                    ready = {"status": "queued", "is_next": True, "kind": kind.value, **_IS_DUE}
+                    lost += await self._ids(ready, ("_id", ASCENDING), limit - len(lost))
+        return lost
+
+    async def _ids(self, wanted: Row, order: tuple[str, int], limit: int) -> list[ReplyId]:
+        rows = await self._replies.find(wanted, {"_id": 1}, sort=[order], limit=limit).to_list()
+        return [row["_id"] for row in rows]
 
     async def expire(self, worker: WorkerId) -> int:
         """End all leases of a worker that is known to be dead; how many it had."""
