@@ -7,12 +7,13 @@ from time import perf_counter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-from message_service.errors import ProviderError, RelayUnavailable
+from message_service.errors import ProviderError, RelayUnavailable, StoreUnavailable
 from message_service.messages.reply import Outcome, Reply, WorkKind
 from message_service.providers.provider import Finished, Prompt, Provider, ProviderEvent, TextDelta, UsageReported
 from message_service.providers.router import Router, Switched
 from message_service.store.accept import Acceptance
 from message_service.store.accept_plan import Submission
+from message_service.store.backlog import Backlog
 from message_service.store.database import Database
 from message_service.store.ending import Ended
 from message_service.store.finish import Finishing
@@ -41,6 +42,8 @@ class Metrics:
         self.replies_in_process = self._gauge("replies_in_process", "Replies this worker is answering.")
         self.queue_waiting = self._gauge("queue_waiting", "Entries no worker has read.", "kind")
         self.queue_in_process = self._gauge("queue_in_process", "Entries that are being worked on.", "kind")
+        self.replies_waiting = self._gauge("replies_waiting", "Stored replies that are queued.")
+        self.overloaded = self._gauge("overloaded", "Whether replies are refused because too many wait.")
         self.provider_seconds = self._histogram(
             "provider_seconds", "Time an attempt at a provider took.", _MODEL_SECONDS, "provider"
         )
@@ -75,6 +78,15 @@ class Metrics:
                 return
             self.queue_waiting.labels(kind.value).set(depth.waiting)
             self.queue_in_process.labels(kind.value).set(depth.in_process)
+
+    async def sample_backlog(self, backlog: Backlog) -> None:
+        """Set the gauges of what is stored; they keep their last values while MongoDB is away."""
+        try:
+            await backlog.look()
+        except StoreUnavailable:
+            return
+        self.replies_waiting.set(backlog.waiting)
+        self.overloaded.set(backlog.is_overloaded)
 
     def in_process(self, answer: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         """`answer`, counted while it runs."""

@@ -29,6 +29,7 @@ from message_service.metrics import MeteredAcceptance, MeteredFinishing, Metered
 from message_service.providers.provider import Provider
 from message_service.relay import Relay, open_relay
 from message_service.settings import Settings
+from message_service.store.backlog import Backlog
 from message_service.store.claim import Claims
 from message_service.store.database import Database, open_database
 from message_service.store.messages import Messages
@@ -63,6 +64,7 @@ class ApiServices:
     replies: Replies
     cancelling: CancelDesk
     queue: WorkQueue
+    backlog: Backlog
     channel: Channel
     follower: Follower
     window: Window
@@ -100,7 +102,8 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         idempotency = MeteredIdempotency(database, metrics)
         acceptance = MeteredAcceptance(database, idempotency, metrics)
         finishing = MeteredFinishing(database, metrics)
-        messages, replies = Messages(database), Replies(database)
+        backlog = Backlog(database, most_waiting=settings.max_queued)
+        messages, replies = Messages(database), Replies(database, backlog)
         queue, channel = WorkQueue(relay), Channel(relay)
         follower = Follower(relay, channel)
         desk = FrontDesk(
@@ -110,6 +113,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
             acceptance=acceptance,
             messages=messages,
             queue=queue,
+            backlog=backlog,
             reply_deadline_seconds=settings.reply_deadline_seconds,
         )
         try:
@@ -122,6 +126,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
                 replies=replies,
                 cancelling=CancelDesk(finishing=finishing, channel=channel, queue=queue),
                 queue=queue,
+                backlog=backlog,
                 channel=channel,
                 follower=follower,
                 window=Window(replies=replies, follower=follower),
@@ -130,6 +135,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         finally:
             await follower.close()
             await acceptance.drain()
+            await backlog.close()
             await queue.drain()
 
 

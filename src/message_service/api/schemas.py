@@ -139,7 +139,7 @@ class ReplyShape(BaseModel):
     message_id: str = Field(description="The user message it answers.")
     conversation_id: str
     stream_url: str
-    position: int | None = Field(None, description="Replies of the conversation that come before this one.")
+    position: int | None = Field(None, description="Replies that come before this one; falls to 0.")
     attempts: int
     created_at: datetime
     started_at: datetime | None = None
@@ -197,6 +197,14 @@ class DependencyShape(BaseModel):
     detail: str | None = None
 
 
+class QueueShape(BaseModel):
+    status: Literal["ok", "full", "unknown"]
+    waiting: int
+    most_waiting: int
+
+
 class ReadyShape(BaseModel):
-    status: Literal["ready", "degraded", "unavailable"]
+    status: Literal["ready", "degraded", "overloaded", "unavailable"]
+    detail: str
     dependencies: dict[str, DependencyShape]
+    queue: QueueShape

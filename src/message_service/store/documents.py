@@ -120,6 +120,8 @@ class ReplyDocument(Document):
                 name="ready",
                 partialFilterExpression={"status": "queued", "is_next": True},
             ),
+            # Counted to know when there is too much: see `backlog`.
+            IndexModel([("status", ASCENDING)], name="waiting", partialFilterExpression={"status": "queued"}),
             IndexModel([("lease_until", ASCENDING)], name="leases", partialFilterExpression={"status": "running"}),
             IndexModel([("owner", ASCENDING)], name="owned", partialFilterExpression={"status": "running"}),
         ]
