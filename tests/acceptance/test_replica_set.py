@@ -95,7 +95,7 @@ async def _whole(client: Client, *, count: int) -> list[dict[str, Any]]:
                 messages += page["data"]
                 if not page.get("has_more"):
                     break
-                cursor = {"cursor": page["next_cursor"]}
+                cursor = {"after": page["next_cursor"]}
             if len(messages) >= count:
                 return messages
             await asyncio.sleep(0.3)
