@@ -6,6 +6,7 @@ from typing import Any
 from tests.acceptance.expectations import expect_problem
 from tests.fixtures.client import Client
 from tests.fixtures.service import StartService
+from tests.fixtures.waiting import eventually
 
 _NO_LIMIT = "100000"
 
@@ -71,10 +72,15 @@ async def test_place_in_the_queue_is_told_and_the_queue_has_an_end(start_service
         await busy.reply_when(running["id"], "running")
         others = [service.client() for _ in range(6)]
         asked = []
-        for other in others:
+        for other in others[:3]:
             asked.append(await other.ask("/script rate=max say=hello"))
-            # Two looks at the queue later it is known that nobody has room.
-            await asyncio.sleep(0.3)
+
+        async def is_known() -> bool:
+            return bool((await others[2].reply(asked[2]["id"]))["position"] == 2)
+
+        await eventually(is_known, seconds=20, what="it is known that no worker has room")
+        for other in others[3:]:
+            asked.append(await other.ask("/script rate=max say=hello"))
         assert [reply["position"] for reply in asked[3:]] == [3, 4, 5]
         places = [(await other.reply(reply["id"]))["position"] for other, reply in zip(others, asked, strict=True)]
         assert places == list(range(6))
@@ -99,6 +105,11 @@ async def test_place_in_the_queue_is_told_and_the_queue_has_an_end(start_service
         assert (await busy.post(f"/v1/replies/{running['id']}/cancel")).status == 202
         for other, reply in zip(others, asked, strict=True):
             assert (await other.ended(reply["id"]))["status"] == "completed"
+
+        async def is_ready() -> bool:
+            return bool((await late.get("/health/ready")).json["status"] == "ready")
+
+        await eventually(is_ready, seconds=20, what="there is room again")
         accepted = await late.post("/v1/messages", body, headers={"Idempotency-Key": "late"})
         assert accepted.status == 202, "the refusal was not kept as the key's result"
         again = await late.post("/v1/messages", body, headers={"Idempotency-Key": "late"})

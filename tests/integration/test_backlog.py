@@ -31,7 +31,7 @@ async def test_replies_are_refused_when_as_many_wait_as_may(database: Database, 
     for _ in range(3):
         await backlog.require_room()
         await steps.ask()
-        backlog.added()
+        backlog.added(is_next=False)
     with pytest.raises(Overloaded) as refused:
         await backlog.require_room()
     assert refused.value.retry_after_seconds

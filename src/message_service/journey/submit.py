@@ -196,7 +196,7 @@ def _nudge(accepted: Accepted, desk: FrontDesk) -> None:
     log.debug("message.accepted", message=accepted.message.id, reply=reply_id)
     if accepted.reply is None:
         return
-    desk.backlog.added()
+    desk.backlog.added(is_next=accepted.is_next)
     # Behind another reply of its conversation it is told of when its turn comes.
     if accepted.is_next:
         desk.queue.announce(accepted.reply.id, accepted.reply.kind)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha1
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from message_service.coalesce import Coalescer
 from message_service.errors import RateLimited, RelayUnavailable
@@ -73,15 +73,11 @@ class RateLimiter:
         try:
             with self._relay.reaching():
                 await self._relay.quick.rpop(_key(user_id))
-        except (RelayUnavailable, ResponseError):
+        except RelayUnavailable:
             return
 
     async def _check_all(self, users: Sequence[UserId]) -> Sequence[tuple[bool, Allowance]]:
-        try:
-            answers = await self._run(users)
-        except ResponseError as fault:
-            # It answers but does not write: out of memory, read-only, or without its replicas.
-            raise RelayUnavailable(str(fault)) from fault
+        answers = await self._run(users)
         return [
             (bool(allowed), Allowance(self._limit, remaining, reset_milliseconds / 1000))
             for allowed, remaining, reset_milliseconds in answers

@@ -46,6 +46,7 @@ class Backlog:
         self._sample = _NOTHING
         self._is_sampled = False
         self._added = 0
+        self._added_ready = 0
         self._fresh_until = 0.0
         self._looking: asyncio.Task[None] | None = None
 
@@ -65,11 +66,12 @@ class Backlog:
     @property
     def ahead(self) -> int:
         """How many replies would be taken before one whose turn it is: none while workers have room."""
-        return self._sample.ready if self._sample.workers_are_full else 0
+        return self._sample.ready + self._added_ready if self._sample.workers_are_full else 0
 
-    def added(self) -> None:
-        """A reply was asked for here."""
+    def added(self, *, is_next: bool) -> None:
+        """A reply was asked for here; `is_next`: it is its turn in its conversation."""
         self._added += 1
+        self._added_ready += is_next
 
     async def require_room(self) -> None:
         """Raises `Overloaded` when as much waits as may.
@@ -122,7 +124,7 @@ class Backlog:
 
     async def _count_all(self) -> None:
         began_at = monotonic()
-        already_added = self._added
+        already_added, already_ready = self._added, self._added_ready
         with reaching_the_store():
             waiting = await self._count({"status": "queued"}, "waiting")
             ready, oldest = 0, None
@@ -137,6 +139,7 @@ class Backlog:
         self._is_sampled = True
         # What was added while it was counted may be in it or not; counted twice is the safe side.
         self._added -= already_added
+        self._added_ready -= already_ready
         took_seconds = monotonic() - began_at
         self._fresh_until = monotonic() + max(SAMPLE_SECONDS, took_seconds * _LONGEST_SHARE)
 
