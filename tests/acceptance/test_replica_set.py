@@ -101,11 +101,16 @@ async def _whole(client: Client, *, count: int) -> list[dict[str, Any]]:
             await asyncio.sleep(0.3)
 
 
-async def _through(service: Service, harm: Callable[[], object], *, seconds: float) -> SteadyWriters:
+async def _through(
+    service: Service, service_set: ReplicaSet, harm: Callable[[], object], *, seconds: float
+) -> SteadyWriters:
     writers = SteadyWriters(service)
     writing = asyncio.create_task(writers.write())
     await asyncio.sleep(1)
     harm()
+    began_at = asyncio.get_running_loop().time()
+    await asyncio.to_thread(service_set.primary)
+    print(f"elected after {asyncio.get_running_loop().time() - began_at:.1f} s")  # noqa: T201  # a figure for the runbook
     await asyncio.sleep(seconds)
     writers.stop()
     await asyncio.wait_for(writing, 60)
@@ -113,7 +118,7 @@ async def _through(service: Service, harm: Callable[[], object], *, seconds: flo
 
 
 async def test_nothing_is_lost_when_the_primary_is_killed(on_the_set: Service, replica_set: ReplicaSet) -> None:
-    writers = await _through(on_the_set, replica_set.primary().kill, seconds=9)
+    writers = await _through(on_the_set, replica_set, replica_set.primary().kill, seconds=9)
     print(f"killed: {writers.longest_gap():.1f} s without writes")  # noqa: T201  # a figure for the runbook
     assert writers.longest_gap() < 15
     await writers.expect_nothing_lost()
@@ -121,7 +126,7 @@ async def test_nothing_is_lost_when_the_primary_is_killed(on_the_set: Service, r
 
 
 async def test_nothing_is_lost_when_the_primary_hangs(on_the_set: Service, replica_set: ReplicaSet) -> None:
-    writers = await _through(on_the_set, replica_set.primary().pause, seconds=14)
+    writers = await _through(on_the_set, replica_set, replica_set.primary().pause, seconds=14)
     print(f"paused: {writers.longest_gap():.1f} s without writes")  # noqa: T201  # a figure for the runbook
     assert writers.longest_gap() < 20
     replica_set.mend()
@@ -129,7 +134,7 @@ async def test_nothing_is_lost_when_the_primary_hangs(on_the_set: Service, repli
 
 
 async def test_nothing_is_lost_when_the_primary_steps_down(on_the_set: Service, replica_set: ReplicaSet) -> None:
-    writers = await _through(on_the_set, replica_set.step_down, seconds=4)
+    writers = await _through(on_the_set, replica_set, replica_set.step_down, seconds=4)
     print(f"stepped down: {writers.longest_gap():.1f} s without writes")  # noqa: T201  # a figure for the runbook
     assert writers.longest_gap() < 10
     await writers.expect_nothing_lost()
