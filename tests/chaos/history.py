@@ -122,6 +122,8 @@ class Operation:
     canary: str | None = None
     """The secret of this user that stands in the content posted."""
     asks_reply: bool = False
+    expected_text: str | None = None
+    """Digest of the text that the reply must have if it completes, where the message scripted it."""
     message_id: str | None = None
     reply_id: str | None = None
     seq: int | None = None
