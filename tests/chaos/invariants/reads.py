@@ -26,18 +26,12 @@ def reads_agree(evidence: Evidence) -> Iterator[Violation]:
 
 def shown_stays_shown(evidence: Evidence) -> Iterator[Violation]:
     """I8: what was acknowledged or read once is in every later read, unless hidden; what was hidden is in none."""
-    known = _known_since(evidence)
     for operation in evidence.history.operations:
         for seen in operation.seen:
             if seen.id not in evidence.messages:
                 yield violation("I8", f"{seen.id} was read and is not there at the end", operation)
-    for read in evidence.operations(Action.GET):
-        since = known.get(read.target or "")
-        is_missing = read.status == 404 and since is not None and since[0] < read.began
-        if is_missing and not evidence.may_be_hidden(read.target or "", read):
-            yield violation("I8", f"{read.target} was there and is not found", read)
-        if read.outcome is Outcome.OK and evidence.is_hidden(read.target or "", read):
-            yield violation("I8", f"{read.target} was hidden and is shown", read)
+    known = _known_since(evidence)
+    yield from _single_reads(evidence, known)
     for walk, expected in _walks_and_what_they_must_show(evidence, known):
         shown = {seen.id for seen in walk.seen}
         for missing in expected:
@@ -87,6 +81,16 @@ def nobody_reads_anothers(evidence: Evidence) -> Iterator[Violation]:
 
 def _fact(seen: SeenMessage) -> _Fact:
     return seen.seq, seen.role, seen.text, seen.reply_to, seen.parent_id
+
+
+def _single_reads(evidence: Evidence, known: dict[str, tuple[float, Place]]) -> Iterator[Violation]:
+    for read in evidence.operations(Action.GET):
+        target = read.target or ""
+        is_missing = read.status == 404 and target in known and known[target][0] < read.began
+        if is_missing and not evidence.may_be_hidden(target, read):
+            yield violation("I8", f"{target} was there and is not found", read)
+        if read.outcome is Outcome.OK and evidence.is_hidden(target, read):
+            yield violation("I8", f"{target} was hidden and is shown", read)
 
 
 def _known_since(evidence: Evidence) -> dict[str, tuple[float, Place]]:
