@@ -58,7 +58,7 @@ class RecordedClient:
         expected: str | None = None,
         action: Action = Action.POST,
     ) -> Operation:
-        """`content` is sent with this user's canary, so that it is unlike any other user's."""
+        """`content` is sent with this user's canary behind it, and so the `expected` text of the reply has it too."""
         text = f"{content} {self.canary}"
         body: dict[str, Any] = {"conversation_id": conversation, "content": text}
         if asks_reply:
@@ -72,7 +72,7 @@ class RecordedClient:
             text=digest(text),
             canary=self.canary,
             asks_reply=asks_reply,
-            expected_text=digest(expected) if expected is not None else None,
+            expected_text=digest(f"{expected} {self.canary}") if expected is not None else None,
         )
         answer = await self._call("POST", "/v1/messages", json=body, headers={"Idempotency-Key": key})
         return self._end(operation, answer, **_accepted(answer))

@@ -13,7 +13,7 @@ from tests.fixtures.service import Service, StartService
 from tests.fixtures.service_processes import Worker
 
 # Long enough to renew the lease once before the end.
-_QUESTION = "/script tokens=12 rate=20\nOne word after the other.\n"
+_QUESTION = "/script tokens=12 rate=20\nOne word after the other."
 _COMMANDS = [
     "findAndModify replies",  # claim
     "find messages",
@@ -78,7 +78,7 @@ async def test_replies_come_once_and_in_order_when_their_worker_dies(
         user = trial.user()
         victim.die_at(boundary)
         first = await user.post(_QUESTION, key="one")
-        second = await user.post("/script rate=max say=two\n", key="two", expected="two")
+        second = await user.post("/script rate=max\ntwo", key="two", expected="two")
         await bench.replace()
         await user.watch(str(first.reply_id))
         await user.watch(str(second.reply_id))
@@ -95,7 +95,7 @@ async def test_every_boundary_of_answering_is_in_the_list(sturdy: Service, bench
         trial = Trial.open(sturdy, tmp_path, stack)
         user = trial.user()
         await user.post(_QUESTION, key="one")
-        await user.post("/script rate=max say=two\n", key="two")
+        await user.post("/script rate=max\ntwo", key="two")
         verdict = await trial.verdict()
     assert not verdict.violations, described(verdict)
     passed = victim.passed()
