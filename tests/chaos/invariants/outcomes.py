@@ -59,7 +59,8 @@ def outcomes_in_question_order(evidence: Evidence) -> Iterator[Violation]:
 
 
 def ended_by_the_last_claim(evidence: Evidence) -> Iterator[Violation]:
-    """I13: no more attempts than allowed, and what is stored was written under the epoch that is stored."""
+    """I13: no more attempts than allowed or needed, and what is stored was written under the epoch that is stored."""
+    yield from _attempted_without_need(evidence)
     allowed = int(evidence.history.run.settings.get("MAX_ATTEMPTS", _DEFAULT_MAX_ATTEMPTS))
     for reply_id, fields in evidence.stored_replies.items():
         # The claim that finds too many attempts made counts as one itself.
@@ -74,6 +75,17 @@ def ended_by_the_last_claim(evidence: Evidence) -> Iterator[Violation]:
         reply = evidence.stored_replies.get(fields["reply_id"])
         if reply is None or fields["_id"] != f"{reply['_id']} {reply['epoch']}":
             yield violation("I13", f"the usage {fields['_id']} was not written by the last claim")
+
+
+def _attempted_without_need(evidence: Evidence) -> Iterator[Violation]:
+    """Where nothing went wrong, what was scripted to complete does so at the first attempt."""
+    if evidence.history.faults:
+        return
+    cancelled = {cancel.target for cancel in evidence.operations(Action.CANCEL)}
+    for post in evidence.posts:
+        reply = evidence.replies.get(post.reply_id or "")
+        if post.expected_text is not None and reply is not None and reply.id not in cancelled and reply.attempts > 1:
+            yield violation("I13", f"{reply.id} was attempted {reply.attempts} times, and nothing had gone wrong", post)
 
 
 def audited_once(evidence: Evidence) -> Iterator[Violation]:

@@ -247,6 +247,10 @@ def too_many_attempts(story: Story) -> None:
     story.documents["replies"]["reply1"].update(attempts=7, epoch=7, take=7000)
 
 
+def attempted_again_without_need(story: Story) -> None:
+    story.replies[0] = replace(story.replies[0], attempts=2)
+
+
 def ended_by_a_stale_claim(story: Story) -> None:
     story.documents["replies"]["reply1"].update(attempts=2, epoch=2)
 
@@ -316,6 +320,7 @@ BREACHES: list[tuple[str, Callable[[Story], None]]] = [
     ("I12", too_many_messages),
     ("I12", too_many_in_a_minute),
     ("I13", too_many_attempts),
+    ("I13", attempted_again_without_need),
     ("I13", ended_by_a_stale_claim),
     ("I13", charged_by_a_stale_claim),
     ("I14", audit_without_acceptance),
