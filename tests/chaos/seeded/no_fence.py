@@ -33,5 +33,5 @@ def plant() -> None:
     plant_in(ending, _usage_row=usage_with_a_new_id)
     plant_in(Hold, stop=stop_unless_lost)
     # Set by each writer in itself, so that a property takes its place.
-    never = property(lambda writer: False, lambda writer, is_refused: None)
+    never = property(lambda _: False, lambda _, __: None)
     setattr(LiveWriter, "is_refused", never)  # noqa: B010  # a typed assignment is what this is not
