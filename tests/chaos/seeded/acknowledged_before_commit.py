@@ -2,7 +2,8 @@
 
 import asyncio
 
-from message_service.store.accept import Acceptance, Submission, _Plan
+from message_service.store.accept import Acceptance
+from message_service.store.accept_plan import Plan, Submission
 from message_service.store.idempotency import Accepted
 from tests.chaos.seeded import plant_in
 
@@ -20,6 +21,6 @@ def plant() -> None:
     async def accept_at_once(acceptance: Acceptance, submission: Submission) -> Accepted:
         task = asyncio.create_task(accept_later(acceptance, submission))
         running.add(task)
-        return _Plan({}, set()).place(submission)
+        return Plan({}, set()).place(submission)
 
     plant_in(Acceptance, accept=accept_at_once)
