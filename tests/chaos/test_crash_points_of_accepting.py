@@ -16,9 +16,8 @@ from tests.fixtures.service_processes import Api
 _SECONDS_TO_ACCEPT = 20.0
 _COMMANDS = [
     "find idempotency",
-    "find conversations",
+    "findAndModify conversations",
     "insert idempotency",
-    "update conversations",
     "insert messages",
     "insert replies",
     "insert audit",
