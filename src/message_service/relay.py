@@ -20,6 +20,7 @@ BLOCK_SECONDS = 1.0
 _CONNECT_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
 _REST_AFTER_FAILURE_SECONDS = 1.0
+_WRITTEN_TO_A_CLOSED_CONNECTION = "the handler is closed"
 
 
 class Relay:
@@ -58,8 +59,16 @@ class Relay:
         except ResponseError as fault:
             raise RelayUnavailable(str(fault), retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault
         except (RedisError, OSError) as fault:
-            self._resting_until = monotonic() + _REST_AFTER_FAILURE_SECONDS
-            raise RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault
+            raise self._failed() from fault
+        except RuntimeError as fault:
+            # uvloop's word for writing to a connection that was reset; redis-py expects an OSError there.
+            if _WRITTEN_TO_A_CLOSED_CONNECTION not in str(fault):
+                raise
+            raise self._failed() from fault
+
+    def _failed(self) -> RelayUnavailable:
+        self._resting_until = monotonic() + _REST_AFTER_FAILURE_SECONDS
+        return RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS)
 
     async def ping(self) -> None:
         """Raises `RelayUnavailable` unless Redis answers now."""

@@ -35,13 +35,16 @@ class Patience:
 
         async def receive_and_begin() -> Message:
             message = await receive()
-            if not has_begun and message["type"] == "http.request" and not message.get("more_body"):
+            is_whole = message["type"] == "http.request" and not message.get("more_body")
+            if is_whole and not has_begun and not patience.expired():
                 patience.reschedule(loop.time() + self._seconds)
             return message
 
         async def send_and_end(message: Message) -> None:
             nonlocal has_begun
             if not has_begun:
+                if patience.expired():
+                    raise TimeoutError  # what was interrupted made an error of it, and answers with that
                 has_begun = True
                 patience.reschedule(None)
             await send(message)
@@ -50,7 +53,8 @@ class Patience:
             has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
             async with asyncio.timeout(None if has_body else self._seconds) as patience:
                 await self._app(scope, receive_and_begin, send_and_end)
-        except TimeoutError:
+        except Exception:
+            # Not only TimeoutError: a driver that is interrupted may break in ways of its own.
             if has_begun or not patience.expired():
                 raise
             fault = StoreUnavailable("The store did not answer in time.", retry_after_seconds=1)

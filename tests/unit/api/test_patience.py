@@ -88,3 +88,22 @@ async def test_a_time_out_of_the_application_itself_is_not_taken_for_ours() -> N
 
     with pytest.raises(TimeoutError):
         await _call(app)
+
+
+async def test_request_is_refused_as_too_late_when_its_interruption_breaks_something() -> None:
+    async def breaks(_: Scope, __: Receive, ___: Send) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise RuntimeError("Lock is not acquired") from None
+
+    async def answers_with_it(_: Scope, __: Receive, send: Send) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await _answer(send)
+
+    for app in (breaks, answers_with_it):
+        start, body = await _call(app)
+        assert start["status"] == 503
+        assert orjson.loads(body["body"])["code"] == "store_unavailable"
