@@ -3,7 +3,7 @@
 MessageServiceError
 ├── InvalidRequest ......... MalformedRequest, InvalidCursor, InvalidPosition, ValidationFailed
 ├── IdentityRefused ........ IdentityMissing, IdentityInvalid, Forbidden
-├── NotFound ............... MessageNotFound, ReplyNotFound, RouteNotFound
+├── NotFound ............... MessageNotFound, ReplyNotFound, DeadLetterNotFound, RouteNotFound
 ├── Conflict ............... MessageImmutable, MethodNotAllowed, ConversationFull,
 │                            IdempotencyInProgress, ReplyNotCancellable
 ├── TooLarge ............... ContentTooLong, BodyTooLarge
@@ -97,6 +97,10 @@ class MessageNotFound(NotFound):
 
 class ReplyNotFound(NotFound):
     sentence = "No such reply."
+
+
+class DeadLetterNotFound(NotFound):
+    sentence = "No reply of that id has failed."
 
 
 class Conflict(MessageServiceError):

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
 from message_service.errors import ProviderError, RelayUnavailable, StoreUnavailable
-from message_service.messages.reply import Outcome, Reply, WorkKind
+from message_service.messages.reply import Outcome, Reply, ReplyStatus, WorkKind
 from message_service.providers.provider import Finished, Prompt, Provider, ProviderEvent, TextDelta, UsageReported
 from message_service.providers.router import Router, Switched
 from message_service.store.accept import Acceptance
@@ -38,6 +38,7 @@ class Metrics:
         self.messages_accepted = self._counter("messages_accepted", "Messages stored.", "role")
         self.idempotent_replays = self._counter("idempotent_replays", "Requests answered with their first result.")
         self.replies_ended = self._counter("replies_ended", "Replies in their terminal state.", "status", "provider")
+        self.dead_letters = self._counter("dead_letters", "Replies that failed for good.", "code")
         self.reply_seconds = self._histogram("reply_seconds", "From asking to the end.", _MODEL_SECONDS, "status")
         self.replies_in_process = self._gauge("replies_in_process", "Replies this worker is answering.")
         self.queue_waiting = self._gauge("queue_waiting", "Entries no worker has read.", "kind")
@@ -140,6 +141,8 @@ class MeteredFinishing(Finishing):
         ended = await super().finish(claimed, outcome)
         status, provider = ended.reply.status.value, ended.reply.provider or "none"
         self._metrics.replies_ended.labels(status, provider).inc()
+        if ended.reply.status is ReplyStatus.FAILED:
+            self._metrics.dead_letters.labels(ended.reply.error.code if ended.reply.error else "unknown").inc()
         if ended.reply.finished_at is not None:
             seconds = (ended.reply.finished_at - ended.reply.created_at).total_seconds()
             self._metrics.reply_seconds.labels(status).observe(max(0, seconds))

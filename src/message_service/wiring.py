@@ -18,6 +18,7 @@ from message_service.ids import new_worker_id
 from message_service.journey.answer import WritingDesk, answer
 from message_service.journey.cancel import CancelDesk
 from message_service.journey.recover import SafetyNet, find_lost, look_for_cancels, renew
+from message_service.journey.revive import RevivalDesk
 from message_service.journey.submit import FrontDesk
 from message_service.journey.watch import Window
 from message_service.limits.rate import RateLimiter
@@ -32,6 +33,7 @@ from message_service.settings import Settings
 from message_service.store.backlog import Backlog
 from message_service.store.claim import Claims
 from message_service.store.database import Database, open_database
+from message_service.store.dead_letters import DeadLetters
 from message_service.store.messages import Messages
 from message_service.store.pages import Pages
 from message_service.store.path import PathReader
@@ -63,6 +65,7 @@ class ApiServices:
     pages: Pages
     replies: Replies
     cancelling: CancelDesk
+    revival: RevivalDesk
     queue: WorkQueue
     backlog: Backlog
     channel: Channel
@@ -125,6 +128,14 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
                 pages=Pages(database),
                 replies=replies,
                 cancelling=CancelDesk(finishing=finishing, channel=channel, queue=queue),
+                revival=RevivalDesk(
+                    letters=DeadLetters(database),
+                    messages=messages,
+                    replies=replies,
+                    acceptance=acceptance,
+                    queue=queue,
+                    reply_deadline_seconds=settings.reply_deadline_seconds,
+                ),
                 queue=queue,
                 backlog=backlog,
                 channel=channel,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from message_service.cli import dead_letters
 from message_service.errors import StartRefused, Unavailable
 from message_service.messages.reply import WorkKind
 
@@ -17,6 +18,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks print local variables, secrets among them
 )
+
+
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ class Database:
         self.replies: AsyncCollection[Row] = self.database["replies"]
         self.idempotency: AsyncCollection[Row] = self.database["idempotency"]
         self.usage: AsyncCollection[Row] = self.database["usage"]
+        self.dead_letters: AsyncCollection[Row] = self.database["dead_letters"]
         self.audit: AsyncCollection[Row] = self.database["audit"]
 
     async def ping(self) -> None:

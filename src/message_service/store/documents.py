@@ -163,6 +163,31 @@ class UsageDocument(Document):
         indexes: ClassVar = [IndexModel([("user_id", ASCENDING), ("at", ASCENDING)], name="by_user")]
 
 
+class DeadLetterDocument(Document):
+    """One for each reply that ended `failed`. `_id` is the reply id. Never any text."""
+
+    id: str  # type: ignore[assignment]
+    message_id: str
+    user_id: str
+    conversation_id: str
+    kind: str
+    asked: dict[str, Any]
+    error: dict[str, str]
+    attempts: int
+    asked_at: datetime
+    failed_at: datetime
+    state: str
+    retried_as: str | None = None
+
+    class Settings:
+        name = "dead_letters"
+        indexes: ClassVar = [
+            IndexModel([("state", ASCENDING), ("_id", ASCENDING)], name="by_state"),
+            IndexModel([("user_id", ASCENDING), ("state", ASCENDING), ("_id", ASCENDING)], name="by_user"),
+            IndexModel([("error.code", ASCENDING), ("state", ASCENDING), ("_id", ASCENDING)], name="by_code"),
+        ]
+
+
 class AuditDocument(Document):
     """Append-only: who did what to which message or reply, and when. Never any text."""
 
@@ -184,5 +209,6 @@ ALL_DOCUMENTS: list[type[Document]] = [
     ReplyDocument,
     IdempotencyDocument,
     UsageDocument,
+    DeadLetterDocument,
     AuditDocument,
 ]

@@ -87,12 +87,16 @@ def _asked_to_row(asked: Asked) -> Row:
     return {field: value for field, value in row.items() if value is not None and value != ()}
 
 
+def asked_from_row(row: Row) -> Asked:
+    asked = dict(row)
+    if "stop" in asked:
+        asked["stop"] = tuple(asked["stop"])
+    return Asked(**asked)
+
+
 def reply_from_row(row: Row) -> Reply:
     get = row.get
     reason = get("finish_reason")
-    asked = dict(row["asked"])
-    if "stop" in asked:
-        asked["stop"] = tuple(asked["stop"])
     return Reply(
         id=row["_id"],
         message_id=row["message_id"],
@@ -101,7 +105,7 @@ def reply_from_row(row: Row) -> Reply:
         user_id=row["user_id"],
         status=ReplyStatus(row["status"]),
         kind=WorkKind(row["kind"]),
-        asked=Asked(**asked),
+        asked=asked_from_row(row["asked"]),
         created_at=row["created_at"],
         deadline=row["deadline"],
         character_id=get("character_id"),
