@@ -14,7 +14,7 @@ from message_service.collector import tune_collector
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget
 from message_service.errors import InvalidSettings
-from message_service.ids import new_worker_id
+from message_service.ids import WorkerId, new_worker_id
 from message_service.journey.answer import WritingDesk, answer
 from message_service.journey.cancel import CancelDesk
 from message_service.journey.recover import SafetyNet, find_lost, look_for_cancels, renew
@@ -151,15 +151,23 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
 
 
 @asynccontextmanager
-async def open_worker(settings: Settings, kinds: Sequence[WorkKind]) -> AsyncIterator[Worker]:
-    """A worker ready to run."""
+async def open_worker(
+    settings: Settings,
+    kinds: Sequence[WorkKind],
+    *,
+    worker_id: WorkerId | None = None,
+    replaces: WorkerId | None = None,
+) -> AsyncIterator[Worker]:
+    """A worker ready to run; `replaces` is one known to be dead, whose replies it runs again at once."""
     metrics = Metrics()
     counter = TokenCounter()
-    worker_id = new_worker_id()
+    worker_id = worker_id or new_worker_id()
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings, role="worker", with_indexes=False))
         router = await stack.enter_async_context(open_router(settings, metrics))
         claims = Claims(stores.database, lease_seconds=settings.lease_seconds)
+        if replaces is not None:
+            await claims.expire(replaces)
         finishing = MeteredFinishing(stores.database, metrics)
         queue, channel, held = WorkQueue(stores.relay), Channel(stores.relay), HeldReplies()
         desk = WritingDesk(
@@ -229,14 +237,22 @@ async def open_router(settings: Settings, metrics: Metrics) -> AsyncIterator[Met
             await router.close()
 
 
-def run_worker(settings: Settings, kinds: tuple[WorkKind, ...]) -> None:
+def run_worker(
+    settings: Settings,
+    kinds: tuple[WorkKind, ...],
+    *,
+    worker_id: WorkerId | None = None,
+    replaces: WorkerId | None = None,
+) -> None:
     """Work until SIGTERM or SIGINT, then drain. Raises `StartRefused` and `StoreUnavailable` before the start."""
     configure_logs(level=settings.log_level, format_=settings.log_format, role="worker")
-    uvloop.run(_work(settings, kinds))
+    uvloop.run(_work(settings, kinds, worker_id, replaces))
 
 
-async def _work(settings: Settings, kinds: tuple[WorkKind, ...]) -> None:
-    async with open_worker(settings, kinds) as worker:
+async def _work(
+    settings: Settings, kinds: tuple[WorkKind, ...], worker_id: WorkerId | None, replaces: WorkerId | None
+) -> None:
+    async with open_worker(settings, kinds, worker_id=worker_id, replaces=replaces) as worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
