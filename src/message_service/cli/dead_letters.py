@@ -84,11 +84,16 @@ def drop(reply_id: _ReplyIdArgument, as_json: _AsJson = False) -> None:
 
 
 def _run(act: Callable[[Any], Awaitable[Any]]) -> Any:
+    from message_service.logs import configure_logs
     from message_service.settings import load_settings
     from message_service.wiring import open_api
 
+    settings = load_settings()
+    # To standard error: standard output is for what was asked.
+    configure_logs(level=settings.log_level, format_=settings.log_format, role="cli")
+
     async def act_on_the_stores() -> Any:
-        async with open_api(load_settings()) as services:
+        async with open_api(settings) as services:
             return await act(services)
 
     try:
