@@ -22,7 +22,7 @@ from message_service.relay import BLOCK_SECONDS, PREFIX, Relay
 _WAKE_KEPT_SECONDS = 60
 # A read names every watched reply, and its price grows with them: with many, a reader pauses, so that each read
 # brings much. A lane of 125 (a thousand watchers in all) is read 40 times a second at most.
-_PAUSE_SECONDS_PER_WATCHER = 0.0002
+_PAUSE_SECONDS_PER_WATCHER = 0.0003
 _LONGEST_PAUSE_SECONDS = 0.025
 
 
