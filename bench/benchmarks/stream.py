@@ -1,6 +1,6 @@
 """`stream`: replies of 20 tokens a second from a model server to watchers, ours through worker, Redis and API.
 
-A thousand at a time are ours. The peers, which only pass a completion on, get as many as a core of theirs carries.
+A thousand at a time are ours. The peers, which only pass a completion on, get fewer, so that one core carries them.
 """
 
 from collections.abc import Callable, Sequence
