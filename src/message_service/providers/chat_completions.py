@@ -1,28 +1,15 @@
 """The OpenAI chat-completions dialect as LM Studio, llama.cpp and many others speak it. No I/O."""
 
-import json
 from typing import TypeGuard
 
-import orjson
-
-from message_service.errors import ContextTooLong, EmptyResponse, ProviderError, StreamCut
+from message_service.errors import StreamCut
 from message_service.messages.message import Role
 from message_service.messages.reply import FinishReason, Usage
-from message_service.providers.faults import classify, complaint_from
-from message_service.providers.provider import (
-    Finished,
-    Prompt,
-    ProviderEvent,
-    Started,
-    TextDelta,
-    UsageReported,
-)
+from message_service.providers.provider import Prompt, ProviderEvent
+from message_service.providers.reply_reader import ReplyReader
 from message_service.providers.sse import SseEvent
-from message_service.providers.thoughts import ThoughtFilter
 
 END_OF_STREAM = b"[DONE]"
-FULL_CONTEXT_SHARE = 0.9
-"""From here on our own estimate of a prompt is close enough to the context's end to explain an empty reply."""
 
 _FINISH_REASONS = {
     "length": FinishReason.LENGTH,
@@ -32,8 +19,8 @@ _FINISH_REASONS = {
 _BROKEN_FINISH_REASONS = frozenset({"abort", "aborted", "cancelled", "error", "failed", "modelunloaded", "userstopped"})
 
 
-def request_body(prompt: Prompt, model: str) -> bytes:
-    """The JSON body of a streaming request. Raises `TypeError` for text that is not valid Unicode."""
+def request_body(prompt: Prompt, model: str) -> dict[str, object]:
+    """The body of a streaming request."""
     body: dict[str, object] = {
         "model": model,
         "messages": messages(prompt),
@@ -44,8 +31,8 @@ def request_body(prompt: Prompt, model: str) -> bytes:
     if prompt.temperature is not None:
         body["temperature"] = prompt.temperature
     if prompt.stop:
-        body["stop"] = prompt.stop
-    return orjson.dumps(body)
+        body["stop"] = list(prompt.stop)
+    return body
 
 
 def messages(prompt: Prompt) -> list[dict[str, str]]:
@@ -63,156 +50,47 @@ def messages(prompt: Prompt) -> list[dict[str, str]]:
     return [{"role": role.value, "content": "\n\n".join(texts)} for role, texts in merged]
 
 
-class ChatStream:
-    """One streamed completion as it is read: what each event means, and whether the stream may end there.
+class ChatStream(ReplyReader):
+    """One streamed completion.
 
     The end marker is a choice's `finish_reason`. `[DONE]` alone is none: servers send it after a failure too.
     """
 
-    def __init__(self, provider: str, asked_model: str) -> None:
-        self._provider = provider
-        self._asked_model = asked_model
-        self._is_started = False
-        self._has_text = False
-        self._has_reasoning = False
-        self._high_surrogate = ""
-        self._thoughts = ThoughtFilter()
-        self._finish: FinishReason | None = None
-        self._usage: Usage | None = None
-        self.is_done = False
-        """Whether nothing more can come."""
-        self.tokens_seen = 0
-        """Deltas of text or of reasoning: what a token timeout waits for."""
+    _has_refused = False
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the end marker was read; only usage can follow."""
-        return self._finish is not None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was said and nothing held it back."""
-        return not self._has_text and self._finish is not FinishReason.CONTENT_FILTER
-
-    def take(self, event: SseEvent) -> list[ProviderEvent]:
-        """What `event` says. Raises the `ProviderError` it announces, or `StreamCut` if it makes no sense."""
-        if self.is_done:
-            return []
+    def _take(self, event: SseEvent, taken: list[ProviderEvent]) -> None:
         if event.data == END_OF_STREAM:
             self.is_done = True
-            return []
-        chunk = self._read(event)
-        taken: list[ProviderEvent] = []
-        if not self._is_started:
-            self._is_started = True
-            taken.append(self._started(chunk.get("model")))
+            return
+        chunk = self._parse(event)
+        self._begin(chunk.get("model"), taken)
         choices = chunk.get("choices")
         if choices and isinstance(choices, list) and isinstance(choices[0], dict) and not self.is_finished:
             self._take_choice(choices[0], taken)
         usage = chunk.get("usage")
         if usage:
             self._usage = _usage(usage) or self._usage
-        return taken
-
-    def end(self, *, prompt_tokens: int, context_tokens: int | None) -> list[ProviderEvent]:
-        """The last events, once nothing more comes. Raises `StreamCut`, `EmptyResponse` or `ContextTooLong`.
-
-        `context_tokens` is what the model was loaded with, where known: a full context is told only by silence.
-        """
-        if self.is_empty:
-            raise self._why_empty(prompt_tokens, context_tokens)
-        if self._finish is None:
-            raise StreamCut(provider=self._provider)
-        last: list[ProviderEvent] = [UsageReported(self._usage)] if self._usage else []
-        return [*last, Finished(self._finish)]
-
-    def _read(self, event: SseEvent) -> dict[str, object]:
-        try:
-            chunk = orjson.loads(event.data)
-        except orjson.JSONDecodeError:
-            chunk = self._read_leniently(event)
-        if event.event == "error" or not isinstance(chunk, dict) or chunk.get("error"):
-            raise classify(self._provider, 200, complaint_from(chunk))
-        return chunk
-
-    def _read_leniently(self, event: SseEvent) -> object:
-        """As JSON with halves of surrogate pairs in it, which servers written in JavaScript send."""
-        try:
-            return json.loads(event.data)
-        except (ValueError, RecursionError):
-            pass
-        if event.event == "error":
-            return event.data.decode("utf-8", "replace")
-        raise StreamCut("The provider's stream holds something that is not JSON.", provider=self._provider)
-
-    def _started(self, answering: object) -> Started:
-        model = answering if isinstance(answering, str) and answering else self._asked_model
-        warnings: tuple[str, ...] = ()
-        if not is_same_model(self._asked_model, model):
-            warnings = (f"model {self._asked_model!r} was asked for, {model!r} answers",)
-        return Started(self._provider, model, warnings)
 
     def _take_choice(self, choice: dict[str, object], taken: list[ProviderEvent]) -> None:
         delta = choice.get("delta")
         text = ""
         if isinstance(delta, dict):
-            content = delta.get("content") or delta.get("refusal")
+            content = delta.get("content")
+            if not content and (content := delta.get("refusal")):
+                self._has_refused = True
             if isinstance(content, str):
                 text = content
             if delta.get("reasoning_content") or delta.get("reasoning"):
-                self._has_reasoning = True
-                self.tokens_seen += 1
+                self._think()
         reason = choice.get("finish_reason")
         if isinstance(reason, str) and reason:
             if reason.lower() in _BROKEN_FINISH_REASONS:
                 raise StreamCut(f"The provider stopped with {reason!r}.", provider=self._provider)
             self._finish = _FINISH_REASONS.get(reason, FinishReason.STOP)
-        if text or self._high_surrogate:
-            self.tokens_seen += 1
-            text = self._thoughts.feed(self._whole_characters(text))
-            self._has_reasoning = self._has_reasoning or self._thoughts.is_thinking
-        if self.is_finished:
-            text += self._thoughts.end()
-        if text:
-            self._has_text = True
-            taken.append(TextDelta(text))
-
-    def _whole_characters(self, text: str) -> str:
-        """`text` with its surrogate pairs joined, across deltas too; a half that stays alone becomes U+FFFD."""
-        text = self._high_surrogate + text
-        self._high_surrogate = ""
-        if text.isascii():
-            return text
-        if not self.is_finished and "\ud800" <= text[-1] <= "\udbff":
-            self._high_surrogate = text[-1]
-            text = text[:-1]
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-    def _why_empty(self, prompt_tokens: int, context_tokens: int | None) -> ProviderError:
-        read_tokens = self._usage.input_tokens if self._usage else 0
-        if context_tokens and (read_tokens >= context_tokens or prompt_tokens >= FULL_CONTEXT_SHARE * context_tokens):
-            return ContextTooLong(
-                f"The model was loaded with a context of {context_tokens:,} tokens, the prompt has about "
-                f"{max(prompt_tokens, read_tokens):,}, and no text came back.",
-                provider=self._provider,
-            )
-        if self._finish is None and not self.is_done:
-            return StreamCut(provider=self._provider)
-        if self._has_reasoning and self._finish is FinishReason.LENGTH:
-            return EmptyResponse(
-                "The model spent all its output tokens on reasoning: allow more, or turn its reasoning off.",
-                provider=self._provider,
-            )
-        return EmptyResponse(provider=self._provider)
-
-
-def is_same_model(asked: str, answering: str) -> bool:
-    """Whether two names can mean one model: LM Studio adds `@quantization` to keys and `:2` to second instances."""
-    return _bare(asked) == _bare(answering)
-
-
-def _bare(model: str) -> str:
-    return model.partition("@")[0].partition(":")[0].lower()
+            if self._has_refused and self._finish is FinishReason.STOP:
+                self._finish = FinishReason.CONTENT_FILTER
+        if text or self.is_finished:
+            self._say(text, taken, is_last=self.is_finished)
 
 
 def _usage(usage: object) -> Usage | None:

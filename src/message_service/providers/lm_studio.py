@@ -2,26 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 
 import aiohttp
 from pydantic import SecretStr
 
-from message_service.errors import (
-    ModelUnavailable,
-    ProviderAuthFailed,
-    ProviderError,
-    ProviderRequestInvalid,
-    ProviderTimeout,
-)
+from message_service.errors import ModelUnavailable, ProviderAuthFailed, ProviderError
 from message_service.providers.chat_completions import ChatStream, request_body
 from message_service.providers.lm_studio_models import LmStudioModels, ModelList
 from message_service.providers.provider import Capabilities, Prompt, ProviderEvent, ProviderHealth
-from message_service.providers.sse import SseEvent
-from message_service.providers.upstream import EventResponse, post_for_events
+from message_service.providers.reply_stream import Patience, read_reply, to_json
 
 NAME = "lm_studio"
-USAGE_GRACE_SECONDS = 2.0
-"""Time for usage to follow the end marker; no reply is held up for it any longer."""
 
 
 class LmStudioProvider:
@@ -46,37 +38,31 @@ class LmStudioProvider:
         self._session = session
         self._url = url.rstrip("/")
         self._model = model
-        self._first_token_timeout_seconds = first_token_timeout_seconds
-        self._token_timeout_seconds = token_timeout_seconds
+        self._patience = Patience(first_token_timeout_seconds, token_timeout_seconds)
         self._headers = {"Authorization": f"Bearer {api_key.get_secret_value().strip()}"} if api_key else {}
         self._models = LmStudioModels(session, self._url, provider=name, headers=self._headers)
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[ProviderEvent, None]:
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._first_token_timeout_seconds
+        deadline = asyncio.get_running_loop().time() + self._patience.first_token_seconds
         model = prompt.model or self._model or await self._first_ready()
-        answer = ChatStream(self.name, model)
-        async with post_for_events(
+        reader = ChatStream(self.name, model)
+        pieces = read_reply(
             self._session,
             f"{self._url}/v1/chat/completions",
             provider=self.name,
             headers=self._headers | ({"X-Request-ID": prompt.attempt_id} if prompt.attempt_id else {}),
-            body=self._body(prompt, model),
+            body=to_json(self.name, request_body(prompt, model)),
+            reader=reader,
+            patience=self._patience,
             deadline=deadline,
-        ) as response:
-            while not answer.is_done and (events := await self._read(response, answer, deadline)) is not None:
-                tokens_before, was_finished = answer.tokens_seen, answer.is_finished
-                for event in events:
-                    for taken in answer.take(event):
-                        yield taken
-                # Counted from here, so that the time our own reader took is not held against the provider.
-                if answer.is_finished:
-                    deadline = deadline if was_finished else clock() + USAGE_GRACE_SECONDS
-                elif answer.tokens_seen > tokens_before:
-                    deadline = clock() + self._token_timeout_seconds
-        context_tokens = await self._context_tokens(model) if answer.is_empty else None
-        for taken in answer.end(prompt_tokens=prompt.prompt_tokens, context_tokens=context_tokens):
-            yield taken
+        )
+        async with aclosing(pieces):
+            async for piece in pieces:
+                for event in piece:
+                    yield event
+        context_tokens = await self._context_tokens(model) if reader.is_empty else None
+        for event in reader.end(prompt_tokens=prompt.prompt_tokens, context_tokens=context_tokens):
+            yield event
 
     async def capabilities(self, model: str | None = None) -> Capabilities:
         models = await self._models.get()
@@ -116,27 +102,6 @@ class LmStudioProvider:
     async def close(self) -> None:
         """End a look at the models that is under way. The session is not ours to close."""
         await self._models.close()
-
-    def _body(self, prompt: Prompt, model: str) -> bytes:
-        try:
-            return request_body(prompt, model)
-        except TypeError as fault:
-            raise ProviderRequestInvalid("The prompt is not valid Unicode text.", provider=self.name) from fault
-
-    async def _read(self, response: EventResponse, answer: ChatStream, deadline: float) -> list[SseEvent] | None:
-        try:
-            return await response.read(deadline)
-        except ProviderError as fault:
-            if answer.is_finished:
-                return None  # the reply is whole, only its usage is lost
-            if not isinstance(fault, ProviderTimeout):
-                raise
-            silence = (
-                f"It went silent for {self._token_timeout_seconds:g} s."
-                if answer.tokens_seen
-                else f"No token came within {self._first_token_timeout_seconds:g} s."
-            )
-            raise ProviderTimeout(f"{fault.sentence} {silence}", provider=self.name) from fault
 
     async def _first_ready(self) -> str:
         models = await self._models.get()

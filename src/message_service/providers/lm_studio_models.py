@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from message_service.errors import ProviderConnectFailed, ProviderError
-from message_service.providers.chat_completions import is_same_model
+from message_service.providers.reply_reader import is_same_model
 from message_service.providers.upstream import get_json
 
 FRESH_SECONDS = 5.0

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from message_service.messages.message import Role
 from message_service.providers.chat_completions import request_body
 from message_service.providers.provider import Prompt, Turn
+from message_service.providers.reply_stream import to_json
 from tests.contract.providers.llama_server import BINARY_VARIABLE, llama_binary, llama_server
 from tests.contract.providers.recordings import RECORDINGS
 
@@ -59,12 +60,18 @@ def record() -> dict[str, bytes]:
     taken = {}
     with llama_server(binary) as server:
         for name, asked in PROMPTS.items():
-            taken[name] = exchange(server.url, "POST", "/v1/chat/completions", request_body(asked, "tiny"))
+            taken[name] = exchange(
+                server.url, "POST", "/v1/chat/completions", to_json("p", request_body(asked, "tiny"))
+            )
         taken["models"] = exchange(server.url, "GET", "/v1/models")
         taken["unknown_path"] = exchange(server.url, "GET", "/api/v1/models")
     with llama_server(binary, api_key=API_KEY) as server:
         taken["unauthorized"] = exchange(
-            server.url, "POST", "/v1/chat/completions", request_body(PROMPTS["short"], "tiny"), api_key="another"
+            server.url,
+            "POST",
+            "/v1/chat/completions",
+            to_json("p", request_body(PROMPTS["short"], "tiny")),
+            api_key="another",
         )
     return taken
 
