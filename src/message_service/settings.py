@@ -12,7 +12,13 @@ from message_service.errors import InvalidSettings
 
 ENVIRONMENT_PREFIX = "MESSAGE_SERVICE_"
 
-ProviderName = Literal["lm_studio", "scripted"]
+ProviderName = Literal["lm_studio", "openai", "anthropic", "scripted"]
+
+_TURNED_ON_BY = {
+    "lm_studio": "lm_studio_url",
+    "openai": "openai_api_key",
+    "anthropic": "anthropic_api_key",
+}
 
 
 class Settings(BaseSettings):
@@ -77,8 +83,8 @@ class Settings(BaseSettings):
 
     providers: Annotated[tuple[ProviderName, ...], NoDecode] = Field(
         (),
-        description="Order of preference, comma-separated: `lm_studio`, `scripted`. "
-        "Unset: every configured provider, or `scripted` when none is.",
+        description="Order of preference, comma-separated: `lm_studio`, `openai`, `anthropic`, `scripted`. "
+        "Unset: every configured provider in this order, or `scripted` when none is.",
     )
     lm_studio_url: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="LM Studio base URL, e.g. http://localhost:1234; comma-separated for several."
@@ -86,6 +92,31 @@ class Settings(BaseSettings):
     lm_studio_api_key: SecretStr | None = Field(None, description="LM Studio token, where it requires one.")
     lm_studio_model: str | None = Field(
         None, description="Model asked for when a request names none. Unset: the first one loaded."
+    )
+    openai_api_key: SecretStr | None = Field(None, description="OpenAI key; turns `openai` on.")
+    openai_base_url: str | None = Field(
+        None,
+        description="Another host that speaks an OpenAI dialect, e.g. https://openrouter.ai/api/v1; turns `openai` on, "
+        "with or without a key. Unset: https://api.openai.com/v1.",
+    )
+    openai_model: str = Field(
+        "gpt-6-luna", min_length=1, max_length=200, description="Model asked for when a request names none."
+    )
+    openai_dialect: Literal["auto", "responses", "chat_completions"] = Field(
+        "auto", description="`auto` speaks Responses to api.openai.com and chat completions to any other host."
+    )
+    anthropic_api_key: SecretStr | None = Field(None, description="Anthropic key; turns `anthropic` on.")
+    anthropic_base_url: str | None = Field(
+        None,
+        description="Another host that speaks Anthropic's Messages API; turns `anthropic` on, with or without a key. "
+        "Unset: https://api.anthropic.com.",
+    )
+    anthropic_model: str = Field(
+        "claude-haiku-5-5", min_length=1, max_length=200, description="Model asked for when a request names none."
+    )
+    anthropic_version: Literal["2023-06-01", "2026-10-21"] = Field(
+        "2026-10-21",
+        description="Version of its API. Only the older one takes a temperature, and only of models up to 4.6.",
     )
     first_token_timeout_seconds: float = Field(
         60, gt=0, le=3600, description="Time a provider has until its first token."
@@ -105,11 +136,12 @@ class Settings(BaseSettings):
     @field_validator("lm_studio_url")
     @classmethod
     def _require_http(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        for url in urls:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-                raise ValueError("must look like http://localhost:1234, without user or password")
-        return tuple(url.rstrip("/").removesuffix("/v1") for url in urls)
+        return tuple(_base_url(url, "http://localhost:1234").removesuffix("/v1") for url in urls)
+
+    @field_validator("openai_base_url", "anthropic_base_url")
+    @classmethod
+    def _require_base_url(cls, url: str | None) -> str | None:
+        return None if url is None else _base_url(url, "https://api.example.com/v1")
 
     @model_validator(mode="after")
     def _require_proof_off_loopback(self) -> Self:
@@ -120,16 +152,25 @@ class Settings(BaseSettings):
             )
         if self.output_reserve_tokens >= self.context_tokens:
             raise ValueError("output_reserve_tokens must be smaller than context_tokens")
-        if "lm_studio" in self.providers and not self.lm_studio_url:
-            raise ValueError("providers names lm_studio, but lm_studio_url is not set")
+        for name in self.providers:
+            if name not in self._configured:
+                raise ValueError(f"providers names {name}, but {_TURNED_ON_BY[name]} is not set")
         return self
 
     @property
     def enabled_providers(self) -> tuple[ProviderName, ...]:
         """Providers in order of preference; never empty."""
-        if self.providers:
-            return self.providers
-        return ("lm_studio",) if self.lm_studio_url else ("scripted",)
+        return self.providers or tuple(name for name in self._configured if name != "scripted") or ("scripted",)
+
+    @property
+    def _configured(self) -> tuple[ProviderName, ...]:
+        has: dict[ProviderName, bool] = {
+            "lm_studio": bool(self.lm_studio_url),
+            "openai": bool(self.openai_api_key or self.openai_base_url),
+            "anthropic": bool(self.anthropic_api_key or self.anthropic_base_url),
+            "scripted": True,
+        }
+        return tuple(name for name, is_configured in has.items() if is_configured)
 
 
 def load_settings(**overrides: object) -> Settings:
@@ -142,6 +183,16 @@ def load_settings(**overrides: object) -> Settings:
             where = f"{ENVIRONMENT_PREFIX}{str(error['loc'][0]).upper()}: " if error["loc"] else ""
             lines.append(f"{where}{error['msg'].removeprefix('Value error, ')}")
         raise InvalidSettings("\n".join(lines)) from None
+
+
+def _base_url(url: str, example: str) -> str:
+    """Without its last slash. Raises `ValueError` for what requests cannot safely be sent to."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise ValueError(f"must look like {example}, without user or password")
+    if parts.query or parts.fragment:
+        raise ValueError(f"must look like {example}, with nothing after the path")
+    return url.rstrip("/")
 
 
 def _is_loopback(host: str) -> bool:

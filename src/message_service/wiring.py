@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import uvloop
 from prometheus_client import start_http_server
@@ -29,7 +30,7 @@ from message_service.messages.reply import WorkKind
 from message_service.metrics import MeteredAcceptance, MeteredFinishing, MeteredIdempotency, MeteredRouter, Metrics
 from message_service.providers.provider import Provider
 from message_service.relay import Relay, open_relay
-from message_service.settings import Settings
+from message_service.settings import ProviderName, Settings
 from message_service.store.backlog import Backlog
 from message_service.store.claim import Claims
 from message_service.store.database import Database, open_database
@@ -42,6 +43,9 @@ from message_service.work.held import HeldReplies
 from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy
 from message_service.work.worker import Duties, Pace, Worker
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 _RENEWALS_PER_LEASE = 3
 
@@ -212,29 +216,56 @@ async def open_worker(
 async def open_router(settings: Settings, metrics: Metrics) -> AsyncIterator[MeteredRouter]:
     """The enabled providers, in order of preference, on one HTTP client."""
     # Here, because the API starts from this module too and needs neither their code nor aiohttp's.
-    from message_service.providers.lm_studio import lm_studio_providers
-    from message_service.providers.scripted import ScriptedProvider
     from message_service.providers.upstream import provider_session
 
     async with provider_session() as session:
-        providers: list[Provider] = []
-        for name in settings.enabled_providers:
-            if name == "lm_studio":
-                providers += lm_studio_providers(
-                    session,
-                    settings.lm_studio_url,
-                    settings.lm_studio_api_key,
-                    settings.lm_studio_model,
-                    settings.first_token_timeout_seconds,
-                    settings.token_timeout_seconds,
-                )
-            else:
-                providers.append(ScriptedProvider(settings.scripted_tokens_per_second))
+        providers = [
+            provider for name in settings.enabled_providers for provider in _providers(name, settings, session)
+        ]
         router = MeteredRouter(providers, metrics)
         try:
             yield router
         finally:
             await router.close()
+
+
+def _providers(name: ProviderName, settings: Settings, session: "ClientSession") -> Sequence[Provider]:
+    from message_service.providers import anthropic, lm_studio, openai, scripted
+    from message_service.providers.reply_stream import Patience
+
+    patience = Patience(settings.first_token_timeout_seconds, settings.token_timeout_seconds)
+    match name:
+        case "lm_studio":
+            return lm_studio.lm_studio_providers(
+                session,
+                settings.lm_studio_url,
+                settings.lm_studio_api_key,
+                settings.lm_studio_model,
+                settings.first_token_timeout_seconds,
+                settings.token_timeout_seconds,
+            )
+        case "openai":
+            openai_provider = openai.OpenAiProvider(
+                session,
+                settings.openai_base_url or openai.URL,
+                settings.openai_api_key,
+                settings.openai_model,
+                patience,
+                dialect=settings.openai_dialect,
+            )
+            return (openai_provider,)
+        case "anthropic":
+            anthropic_provider = anthropic.AnthropicProvider(
+                session,
+                settings.anthropic_base_url or anthropic.URL,
+                settings.anthropic_api_key,
+                settings.anthropic_model,
+                patience,
+                version=settings.anthropic_version,
+            )
+            return (anthropic_provider,)
+        case "scripted":
+            return (scripted.ScriptedProvider(settings.scripted_tokens_per_second),)
 
 
 def run_worker(

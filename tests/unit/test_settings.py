@@ -74,7 +74,7 @@ def test_file_counts_when_the_environment_is_silent(tmp_path: Path, given_enviro
         ("context_tokens", "10"),
         ("token_timeout_seconds", "0"),
         ("providers", "scripted,gpt"),
-        ("providers", "openai"),
+        ("providers", "grok"),
         ("lm_studio_url", "localhost:1234"),
         ("lm_studio_url", "http://localhost:1234,ftp://other"),
         ("lm_studio_url", "http://"),

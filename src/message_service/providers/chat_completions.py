@@ -1,11 +1,12 @@
 """The OpenAI chat-completions dialect as LM Studio, llama.cpp and many others speak it. No I/O."""
 
+from collections.abc import Iterable
 from typing import TypeGuard
 
 from message_service.errors import StreamCut
 from message_service.messages.message import Role
 from message_service.messages.reply import FinishReason, Usage
-from message_service.providers.provider import Prompt, ProviderEvent
+from message_service.providers.provider import Prompt, ProviderEvent, Turn
 from message_service.providers.reply_reader import ReplyReader
 from message_service.providers.sse import SseEvent
 
@@ -36,18 +37,23 @@ def request_body(prompt: Prompt, model: str) -> dict[str, object]:
 
 
 def messages(prompt: Prompt) -> list[dict[str, str]]:
-    """Instructions and turns; neighbours of one role become one message, because many chat templates refuse them."""
+    """Instructions and turns, neighbours of one role joined, because many chat templates refuse them."""
+    turns = (Turn(Role.SYSTEM, prompt.instructions), *prompt.turns) if prompt.instructions else prompt.turns
+    merged = merged_turns(turns)
+    if prompt.prefill:  # a model of one's own goes on from an assistant message that comes last
+        merged.append((Role.ASSISTANT, prompt.prefill))
+    return [{"role": role.value, "content": text} for role, text in merged]
+
+
+def merged_turns(turns: Iterable[Turn]) -> list[tuple[Role, str]]:
+    """Who says what, with the neighbours of one role as one."""
     merged: list[tuple[Role, list[str]]] = []
-    if prompt.instructions:
-        merged.append((Role.SYSTEM, [prompt.instructions]))
-    for turn in prompt.turns:
+    for turn in turns:
         if merged and merged[-1][0] is turn.role:
             merged[-1][1].append(turn.text)
         else:
             merged.append((turn.role, [turn.text]))
-    if prompt.prefill:  # a model of one's own goes on from an assistant message that comes last
-        merged.append((Role.ASSISTANT, [prompt.prefill]))
-    return [{"role": role.value, "content": "\n\n".join(texts)} for role, texts in merged]
+    return [(role, "\n\n".join(texts)) for role, texts in merged]
 
 
 class ChatStream(ReplyReader):

@@ -29,19 +29,30 @@ MAX_RETRY_AFTER_SECONDS = 86_400.0
 _MAX_QUOTED_CHARACTERS = 300
 
 _QUOTA_CODES = frozenset(
-    {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "billing_error"}
+    {
+        "insufficient_quota",
+        "credit_balance_exhausted",
+        "billing_hard_limit_reached",
+        "billing_error",
+        "enforced_spend_limit_reached",
+        "contract_spend_limit_reached",
+    }
 )
-_RATE_CODES = frozenset({"rate_limit_exceeded", "rate_limit_error", "slow_down", "too_many_requests"})
+_RATE_CODES = frozenset(
+    {"rate_limit_exceeded", "rate_limit_error", "slow_down", "too_many_requests", "ramp_limit_exceeded"}
+)
 _OVERLOAD_CODES = frozenset({"overloaded_error", "server_is_overloaded", "engine_overloaded"})
 _AUTH_CODES = frozenset({"invalid_api_key", "authentication_error", "permission_error"})
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error", "request_too_large"})
 _MODEL_CODES = frozenset({"model_not_found", "model_not_loaded"})
-_INVALID_CODES = frozenset({"invalid_request_error", "invalid_request"})
+_TIMEOUT_CODES = frozenset({"timeout_error"})
+_FAILED_CODES = frozenset({"server_error"})
+_INVALID_CODES = frozenset({"invalid_request_error", "invalid_request", "invalid_prompt"})
 
 _MODEL_ABSENT = re.compile(
     r"no models? (?:is |are )?(?:currently )?loaded|model (?:has been |was |is )?(?:unloaded|not loaded)"
     r"|failed to load (?:the )?model|(?:error|failed) loading model|loading model|insufficient system resources"
-    r"|model .{0,200}(?:not found|does not exist)",
+    r"|model .{0,200}(?:not found|does not exist)|^model: ",
     re.IGNORECASE | re.DOTALL,
 )
 _CONTEXT_OVERFLOW = re.compile(
@@ -107,7 +118,11 @@ def _from_object(error: dict[str, object]) -> Complaint:
 
 
 def _codes(error: dict[str, object]) -> frozenset[str]:
-    return frozenset(value.lower() for key in ("code", "type") if isinstance(value := error.get(key), str))
+    """Anthropic's most exact one is under `details`."""
+    details = error.get("details")
+    exact = details.get("error_code") if isinstance(details, dict) else None
+    named = (error.get("code"), error.get("type"), exact)
+    return frozenset(value.lower() for value in named if isinstance(value, str))
 
 
 def classify(
@@ -141,6 +156,7 @@ def _by_code(complaint: Complaint) -> type[ProviderError] | None:
         (_AUTH_CODES, ProviderAuthFailed),
         (_CONTEXT_CODES, ContextTooLong),
         (_MODEL_CODES, ModelUnavailable),
+        (_TIMEOUT_CODES, ProviderTimeout),
     ):
         if complaint.codes & codes:
             return kind
@@ -159,7 +175,9 @@ def _by_words(complaint: Complaint, status: int) -> type[ProviderError] | None:
     ):
         if words.search(complaint.message):
             return kind
-    return ProviderRequestInvalid if complaint.codes & _INVALID_CODES and status < 500 else None
+    if complaint.codes & _INVALID_CODES and status < 500:
+        return ProviderRequestInvalid
+    return ProviderFailed if complaint.codes & _FAILED_CODES and status < 400 else None
 
 
 def _by_status(status: int) -> type[ProviderError]:

@@ -39,6 +39,10 @@ class ReplyReader(ABC):
         """Deltas of text or of reasoning: what a token timeout waits for."""
 
     @property
+    def is_started(self) -> bool:
+        return self._is_started
+
+    @property
     def is_finished(self) -> bool:
         """Whether the end marker was read; only usage can follow."""
         return self._finish is not None

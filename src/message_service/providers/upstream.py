@@ -16,6 +16,9 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 ERROR_BODY_TIMEOUT_SECONDS = 2.0
 MAX_ERROR_BODY_BYTES = 65_536
 MAX_JSON_BODY_BYTES = 4_194_304
+KEY_HEADERS = ("Authorization", "x-api-key")
+_HIDDEN = "[key]"
+_SHORTEST_KEY = 4
 
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
 _FOREIGN = (aiohttp.ClientError, OSError, RuntimeError, SseEventTooLarge)
@@ -87,6 +90,9 @@ async def post_for_events(
         if response.status != 200 or not _may_be_event_stream(response):
             raise await _refusal(provider, response)
         yield EventResponse(provider, response)
+    except ProviderError as fault:
+        _hide_keys(fault, headers)
+        raise
     finally:
         response.close()
 
@@ -95,10 +101,51 @@ async def get_json(
     session: aiohttp.ClientSession, url: str, *, provider: str, headers: Mapping[str, str], timeout_seconds: float
 ) -> object:
     """The JSON at `url`. Raises `ProviderError`; its `status` is the answer's."""
+    return await _json(session, "GET", url, provider=provider, headers=headers, timeout_seconds=timeout_seconds)
+
+
+async def post_json(
+    session: aiohttp.ClientSession,
+    url: str,
+    *,
+    provider: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    timeout_seconds: float,
+) -> object:
+    """The JSON that answers `body`. Raises `ProviderError`; its `status` is the answer's."""
+    return await _json(
+        session,
+        "POST",
+        url,
+        provider=provider,
+        headers={**headers, "Content-Type": "application/json"},
+        timeout_seconds=timeout_seconds,
+        body=body,
+    )
+
+
+async def _json(
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    *,
+    provider: str,
+    headers: Mapping[str, str],
+    timeout_seconds: float,
+    body: bytes | None = None,
+) -> object:
     try:
         async with (
             asyncio.timeout(timeout_seconds),
-            session.get(url, headers=headers, timeout=_TIMEOUT, allow_redirects=False) as response,
+            session.request(
+                method,
+                url,
+                data=BytesIO(body) if body is not None else None,
+                headers=headers,
+                timeout=_TIMEOUT,
+                allow_redirects=False,
+            ) as response,
         ):
             if response.status != 200:
                 raise await _refusal(provider, response)
@@ -109,6 +156,9 @@ async def get_json(
             provider=provider,
             status=200,
         ) from fault
+    except ProviderError as fault:
+        _hide_keys(fault, headers)
+        raise
     except _FOREIGN as fault:
         raise _ours(provider, fault, is_answered=False) from fault
 
@@ -150,9 +200,24 @@ def _ours(provider: str, fault: BaseException, *, is_answered: bool = True) -> P
             return ProviderTimeout(ProviderTimeout.sentence + silence, provider=provider)
         case SseEventTooLarge():
             return StreamCut("The provider sent an event that is too large.", provider=provider)
+        case aiohttp.ClientSSLError():
+            detail = "The provider's address has no certificate that this machine trusts: nothing was sent to it."
+            return ProviderConnectFailed(detail, provider=provider)
         case aiohttp.ClientConnectorError() | aiohttp.InvalidURL() | aiohttp.ClientResponseError():
             return ProviderConnectFailed(provider=provider)
         case _ if not is_answered:
             return StreamCut("The provider closed the connection without an answer.", provider=provider)
         case _:
             return StreamCut(provider=provider)
+
+
+def _hide_keys(fault: ProviderError, headers: Mapping[str, str]) -> None:
+    """Take our key out of a provider's own words, which an error may quote and cut off anywhere."""
+    for name in KEY_HEADERS:
+        key = headers.get(name, "").removeprefix("Bearer ")
+        if len(key) < _SHORTEST_KEY:
+            continue
+        detail = fault.detail.replace(key, _HIDDEN)
+        cut = next((size for size in range(len(key) - 1, _SHORTEST_KEY - 1, -1) if detail.endswith(key[:size])), 0)
+        fault.detail = detail[: len(detail) - cut] + (_HIDDEN if cut else "")
+        fault.args = (fault.detail,)

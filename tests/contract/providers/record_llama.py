@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from message_service.messages.message import Role
-from message_service.providers.chat_completions import request_body
+from message_service.providers import anthropic_messages, chat_completions, responses
 from message_service.providers.provider import Prompt, Turn
 from message_service.providers.reply_stream import to_json
 from tests.contract.providers.llama_server import BINARY_VARIABLE, llama_binary, llama_server
@@ -52,6 +52,18 @@ def exchange(url: str, method: str, path: str, body: bytes = b"", *, api_key: st
     return bytes(answer)
 
 
+def bodies(asked: Prompt) -> dict[str, tuple[str, bytes]]:
+    """By dialect: the address and the body that our own adapters would send."""
+    return {
+        "chat": ("/v1/chat/completions", to_json("p", chat_completions.request_body(asked, "tiny"))),
+        "responses": ("/v1/responses", to_json("p", responses.request_body(asked, "tiny", effort=None))),
+        "messages": (
+            "/v1/messages",
+            to_json("p", anthropic_messages.request_body(asked, "tiny", thinking=None, provider="p")),
+        ),
+    }
+
+
 def record() -> dict[str, bytes]:
     """All recordings by name. Raises `SystemExit` without a server to record."""
     binary = llama_binary()
@@ -60,19 +72,13 @@ def record() -> dict[str, bytes]:
     taken = {}
     with llama_server(binary) as server:
         for name, asked in PROMPTS.items():
-            taken[name] = exchange(
-                server.url, "POST", "/v1/chat/completions", to_json("p", request_body(asked, "tiny"))
-            )
+            for dialect, (path, body) in bodies(asked).items():
+                taken[f"{dialect}_{name}"] = exchange(server.url, "POST", path, body)
         taken["models"] = exchange(server.url, "GET", "/v1/models")
         taken["unknown_path"] = exchange(server.url, "GET", "/api/v1/models")
     with llama_server(binary, api_key=API_KEY) as server:
-        taken["unauthorized"] = exchange(
-            server.url,
-            "POST",
-            "/v1/chat/completions",
-            to_json("p", request_body(PROMPTS["short"], "tiny")),
-            api_key="another",
-        )
+        for dialect, (path, body) in bodies(PROMPTS["short"]).items():
+            taken[f"{dialect}_unauthorized"] = exchange(server.url, "POST", path, body, api_key="another")
     return taken
 
 

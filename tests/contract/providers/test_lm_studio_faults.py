@@ -156,8 +156,8 @@ FAULTS: dict[str, tuple[Sequence[Step], type[ProviderError], str]] = {
                            ContextTooLong, ""),
     "overflow under 200 that is no stream": ([answer(200, {"error": OVERFLOW})], ContextTooLong, ""),
     "overflow as a string": ([answer(400, {"error": OVERFLOW})], ContextTooLong, ""),
-    "overflow of llama.cpp": ([recording("overflow")], ContextTooLong, ""),
-    "bad key at llama.cpp": ([recording("unauthorized")], ProviderAuthFailed, ""),
+    "overflow of llama.cpp": ([recording("chat_overflow")], ContextTooLong, ""),
+    "bad key at llama.cpp": ([recording("chat_unauthorized")], ProviderAuthFailed, ""),
     "unknown path": ([recording("unknown_path")], ProviderConnectFailed, ""),
     "unknown path under 200": ([answer(200, {"error": "Unexpected endpoint or method. (POST /)"})],
                                ProviderConnectFailed, ""),
@@ -298,7 +298,7 @@ async def test_reply_never_ends_well_when_the_connection_is_cut_before_the_end_m
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     """At every byte of a recorded stream, the HTTP framing included."""
-    whole = recording("short")
+    whole = recording("chat_short")
     marker = whole.index(b'"finish_reason":"length"')
     event_end = whole.index(b"\n\n", marker) + 2
     at_once = asyncio.Semaphore(32)
@@ -311,7 +311,7 @@ async def test_reply_never_ends_well_when_the_connection_is_cut_before_the_end_m
             return await read(provider.stream(prompt(attempt_id=str(position))))
 
     readings = await asyncio.gather(*(cut(position) for position in range(len(whole) + 1)))
-    whole_text = text_of("short")
+    whole_text = text_of("chat_short")
     for position, reading in enumerate(readings):
         assert_in_contract(reading)
         assert whole_text.startswith(reading.text)

@@ -53,12 +53,16 @@ async def recorded(session: aiohttp.ClientSession) -> AsyncIterator[Subject]:
     def play(request: Request) -> Sequence[Step]:
         return [stream_head(), delta("a"), delta("b"), Silence()] if b"endless" in request.body else [recorded_reply]
 
-    recorded_reply = recording("stopped")
+    recorded_reply = recording("chat_stopped")
     async with FaultServer() as server:
         server.routes["/v1/models"] = [recording("models")]
         server.routes["/v1/chat/completions"] = play
         yield Subject(
-            _lm_studio(session, server.url), prompt(), prompt("endless"), server.caller_left.is_set, text_of("stopped")
+            _lm_studio(session, server.url),
+            prompt(),
+            prompt("endless"),
+            server.caller_left.is_set,
+            text_of("chat_stopped"),
         )
 
 
