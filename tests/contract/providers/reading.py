@@ -60,6 +60,8 @@ def prompt(
     stop: tuple[str, ...] = (),
     model: str | None = None,
     prompt_tokens: int = 20,
+    temperature: float | None = None,
+    prefill: str = "",
     attempt_id: str = "",
     attempt: int = 1,
 ) -> Prompt:
@@ -67,6 +69,8 @@ def prompt(
         instructions=instructions,
         turns=(Turn(Role.USER, text),),
         prompt_tokens=prompt_tokens,
+        temperature=temperature,
+        prefill=prefill,
         max_output_tokens=max_output_tokens,
         model=model,
         stop=stop,

@@ -39,7 +39,7 @@ from tests.contract.providers.fault_server import (
     usage,
 )
 from tests.contract.providers.reading import Reading, assert_in_contract, prompt, read
-from tests.contract.providers.recordings import recording, text_of
+from tests.contract.providers.recordings import recording
 
 CHAT = "/v1/chat/completions"
 OVERFLOW = "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded with ..."
@@ -289,33 +289,3 @@ async def test_slow_reader_is_not_held_against_the_provider_when_it_pauses(
             text += one.text
             await asyncio.sleep(0.4)
     assert text == "aHello"
-
-
-# --- cuts --------------------------------------------------------------------------------------
-
-
-async def test_reply_never_ends_well_when_the_connection_is_cut_before_the_end_marker(
-    session: aiohttp.ClientSession, fault_server: FaultServer
-) -> None:
-    """At every byte of a recorded stream, the HTTP framing included."""
-    whole = recording("chat_short")
-    marker = whole.index(b'"finish_reason":"length"')
-    event_end = whole.index(b"\n\n", marker) + 2
-    at_once = asyncio.Semaphore(32)
-
-    fault_server.routes[CHAT] = lambda request: [whole[: int(request.headers["x-request-id"])]]
-    provider = _provider(session, fault_server)
-
-    async def cut(position: int) -> Reading:
-        async with at_once:
-            return await read(provider.stream(prompt(attempt_id=str(position))))
-
-    readings = await asyncio.gather(*(cut(position) for position in range(len(whole) + 1)))
-    whole_text = text_of("chat_short")
-    for position, reading in enumerate(readings):
-        assert_in_contract(reading)
-        assert whole_text.startswith(reading.text)
-        if position < event_end:
-            assert isinstance(reading.error, StreamCut | ProviderConnectFailed), position
-    assert readings[-1].text == whole_text
-    assert readings[-1].error is None
