@@ -78,6 +78,14 @@ def test_file_counts_when_the_environment_is_silent(tmp_path: Path, given_enviro
         ("lm_studio_url", "localhost:1234"),
         ("lm_studio_url", "http://localhost:1234,ftp://other"),
         ("lm_studio_url", "http://"),
+        ("openai_base_url", "api.openai.com"),
+        ("openai_base_url", "file:///etc/passwd"),
+        ("openai_base_url", "https://key@api.openai.com/v1"),
+        ("openai_base_url", "https://@api.openai.com/v1"),
+        ("openai_base_url", "https://api.openai.com/v1?key=k"),
+        ("anthropic_base_url", "https://:pw@api.anthropic.com"),
+        ("openai_dialect", "legacy"),
+        ("anthropic_version", "2024-01-01"),
     ],
 )
 def test_start_is_refused_with_the_name_of_the_variable_when_a_value_is_wrong(
@@ -161,8 +169,38 @@ def test_urls_are_read_and_trimmed_when_there_are_several(given_environment: Any
 
 
 def test_start_is_refused_when_a_provider_is_named_that_is_not_configured(given_environment: Any) -> None:
-    given_environment(providers="lm_studio")
-    assert "lm_studio_url is not set" in refusal()
+    for name, missing in (
+        ("lm_studio", "lm_studio_url"),
+        ("openai", "openai_api_key"),
+        ("anthropic", "anthropic_api_key"),
+    ):
+        given_environment(providers=name)
+        assert f"{missing} is not set" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("environment", "enabled"),
+    [
+        ({}, ("scripted",)),
+        ({"openai_api_key": SECRET}, ("openai",)),
+        ({"openai_base_url": "http://localhost:8080/v1"}, ("openai",)),
+        ({"anthropic_api_key": SECRET, "openai_api_key": SECRET}, ("openai", "anthropic")),
+        (
+            {"anthropic_base_url": "https://claude.internal", "lm_studio_url": "http://localhost:1234"},
+            ("lm_studio", "anthropic"),
+        ),
+        (
+            {"providers": "anthropic,openai", "anthropic_api_key": SECRET, "openai_api_key": SECRET},
+            ("anthropic", "openai"),
+        ),
+        ({"providers": "openai,scripted", "openai_api_key": SECRET}, ("openai", "scripted")),
+    ],
+)
+def test_providers_are_those_that_are_configured_when_no_order_is_given(
+    given_environment: Any, environment: dict[str, str], enabled: tuple[str, ...]
+) -> None:
+    given_environment(**environment)
+    assert load_settings().enabled_providers == enabled
 
 
 def test_start_is_refused_when_the_reply_would_fill_the_context(given_environment: Any) -> None:

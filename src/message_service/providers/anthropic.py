@@ -50,7 +50,7 @@ class AnthropicProvider(CloudProvider):
             headers |= {"x-api-key": key} if self._takes_sampling else {"Authorization": f"Bearer {key}"}
         super().__init__(session, url.rstrip("/").removesuffix("/v1"), headers, model, patience, name=name)
 
-    def _request(self, prompt: Prompt, model: str, left_out: Collection[str]) -> Request:
+    def request(self, prompt: Prompt, model: str, left_out: Collection[str]) -> Request:
         body = request_body(prompt, model, thinking=anthropic_model(model).thinking, provider=self.name)
         if not self._takes_temperature(model):
             left_out = {*left_out, "temperature"}

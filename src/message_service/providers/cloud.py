@@ -64,7 +64,7 @@ class CloudProvider(ABC):
         if prompt.prefill and not self._capabilities(model).can_prefill:
             raise ProviderRequestInvalid(f"{model} cannot go on from a beginning.", provider=self.name)
         while True:
-            request = self._request(prompt, model, self._left_out.get(model, frozenset()))
+            request = self.request(prompt, model, self._left_out.get(model, frozenset()))
             pieces = read_reply(
                 self._session,
                 request.url,
@@ -141,7 +141,8 @@ class CloudProvider(ABC):
         """It holds nothing of its own."""
 
     @abstractmethod
-    def _request(self, prompt: Prompt, model: str, left_out: Collection[str]) -> Request: ...
+    def request(self, prompt: Prompt, model: str, left_out: Collection[str]) -> Request:
+        """What is sent, without the parameters in `left_out`. Does no I/O."""
 
     @abstractmethod
     def _capabilities(self, model: str) -> Capabilities: ...

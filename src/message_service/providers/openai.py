@@ -53,7 +53,7 @@ class OpenAiProvider(CloudProvider):
             self.vendor = f"The host {host}"
         self._uses_responses = dialect == "responses" or (dialect == "auto" and self._is_openai)
 
-    def _request(self, prompt: Prompt, model: str, left_out: Collection[str]) -> Request:
+    def request(self, prompt: Prompt, model: str, left_out: Collection[str]) -> Request:
         traits = openai_model(model)
         left_out = {*left_out, *(() if traits.takes_temperature else ("temperature",))}
         if self._uses_responses:

@@ -26,7 +26,7 @@ class ReplyReader(ABC):
         """`stop` are the sequences that the server was not asked to stop at, `warnings` what the request left out."""
         self._provider = provider
         self._asked_model = asked_model
-        self._warnings = warnings
+        self.warnings = warnings
         self._pieces = TextPieces(stop)
         self._is_started = False
         self._has_text = False
@@ -100,7 +100,7 @@ class ReplyReader(ABC):
             return
         self._is_started = True
         model = answering if isinstance(answering, str) and answering else self._asked_model
-        warnings = self._warnings
+        warnings = self.warnings
         if not is_same_model(self._asked_model, model):
             warnings += (f"model {self._asked_model!r} was asked for, {model!r} answers",)
         taken.append(Started(self._provider, model, warnings))
