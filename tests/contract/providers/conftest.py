@@ -9,7 +9,7 @@ import pytest
 from message_service.providers.upstream import provider_session
 from tests.contract.providers.aimock import AimockUnavailable, aimock
 from tests.contract.providers.fault_server import FaultServer
-from tests.contract.providers.llama_server import BINARY_VARIABLE, llama_binary
+from tests.contract.providers.llama_server import BINARY_VARIABLE, LlamaServer, llama_binary, llama_server
 
 
 @pytest.fixture
@@ -39,3 +39,9 @@ def llama_binary_path() -> Path:
     if binary is None:
         pytest.skip(f"{BINARY_VARIABLE} is not set: `make test-llama` builds a server and sets it")
     return binary
+
+
+@pytest.fixture(scope="module")
+def llama(llama_binary_path: Path) -> Iterator[LlamaServer]:
+    with llama_server(llama_binary_path) as server:
+        yield server

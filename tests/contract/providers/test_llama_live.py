@@ -26,12 +26,6 @@ from tests.contract.providers.reading import Reading, assert_in_contract, prompt
 pytestmark = pytest.mark.llama
 
 
-@pytest.fixture(scope="module")
-def llama(llama_binary_path: Path) -> Iterator[LlamaServer]:
-    with llama_server(llama_binary_path) as server:
-        yield server
-
-
 @pytest.fixture
 def spacious(llama_binary_path: Path) -> Iterator[LlamaServer]:
     """Room for a reply that is still being written when something happens to the server."""

@@ -25,7 +25,8 @@ def responses_end(status: str = "completed", **fields: object) -> bytes:
 
 def messages_start(model: str = "tiny", **usage: int) -> bytes:
     counts = {"input_tokens": 12, "output_tokens": 1, **usage}
-    return named("message_start", message={"id": "msg_1", "role": "assistant", "model": model, "usage": counts})
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "content": [], "model": model, "usage": counts}
+    return named("message_start", message=message)
 
 
 def messages_text(text: str) -> bytes:
@@ -38,8 +39,10 @@ def messages_reason(reason: str | None = "end_turn", **usage: object) -> bytes:
 
 MESSAGES_END = messages_reason() + named("message_stop")
 
+_OUTPUT = [{"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]}]
+
 WHOLE: dict[str, tuple[bytes, ...]] = {
-    "responses": (responses_start(), responses_text("Hel"), responses_text("lo"), responses_end()),
+    "responses": (responses_start(), responses_text("Hel"), responses_text("lo"), responses_end(output=_OUTPUT)),
     "messages": (
         messages_start(),
         named("content_block_start", index=0, content_block={"type": "text", "text": ""}),
