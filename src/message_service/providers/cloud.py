@@ -16,6 +16,7 @@ from message_service.providers.upstream import get_json, post_json
 
 TIMEOUT_SECONDS = 5.0
 """For answers that no model has to be waited for."""
+_NOT_THERE = (404, 405, 501)
 _MAY_BE_LEFT_OUT = ("temperature", "reasoning", "reasoning_effort", "thinking", "prompt_cache_key", "stream_options")
 """Parameters without which a reply is still the one that was asked for, more or less."""
 
@@ -98,14 +99,19 @@ class CloudProvider(ABC):
         if asked is None:
             return None
         url, body = asked
-        counted = await post_json(
-            self._session,
-            url,
-            provider=self.name,
-            headers=self._headers,
-            body=to_json(self.name, body),
-            timeout_seconds=TIMEOUT_SECONDS,
-        )
+        try:
+            counted = await post_json(
+                self._session,
+                url,
+                provider=self.name,
+                headers=self._headers,
+                body=to_json(self.name, body),
+                timeout_seconds=TIMEOUT_SECONDS,
+            )
+        except ProviderError as fault:
+            if fault.status in _NOT_THERE and not isinstance(fault, ModelUnavailable):
+                return None
+            raise
         tokens = counted.get("input_tokens") if isinstance(counted, dict) else None
         return tokens if isinstance(tokens, int) and tokens > 0 else None
 
@@ -121,7 +127,7 @@ class CloudProvider(ABC):
                 timeout_seconds=TIMEOUT_SECONDS,
             )
         except ProviderError as fault:
-            if fault.status not in (404, 405, 501) or isinstance(fault, ModelUnavailable):
+            if fault.status not in _NOT_THERE or isinstance(fault, ModelUnavailable):
                 return ProviderHealth(
                     provider=self.name, is_reachable=fault.status is not None, detail=self._trouble(fault)
                 )
