@@ -243,6 +243,7 @@ def _providers(name: ProviderName, settings: Settings, session: "ClientSession")
                 settings.lm_studio_model,
                 settings.first_token_timeout_seconds,
                 settings.token_timeout_seconds,
+                window_tokens=settings.context_tokens,
             )
         case "openai":
             openai_provider = openai.OpenAiProvider(

@@ -32,9 +32,12 @@ class LmStudioProvider:
         first_token_timeout_seconds: float,
         token_timeout_seconds: float,
         *,
+        window_tokens: int | None = None,
         name: str = NAME,
     ) -> None:
+        """`window_tokens` is how long prompt and reply may become together: health tells when the context is less."""
         self.name = name
+        self._window_tokens = window_tokens
         self._session = session
         self._url = url.rstrip("/")
         self._model = model
@@ -66,8 +69,8 @@ class LmStudioProvider:
 
     async def capabilities(self, model: str | None = None) -> Capabilities:
         models = await self._models.get()
-        wanted = model or self._model
-        found = models.find(wanted) if wanted else next(iter(models.ready), None)
+        wanted = model or self._model or next((ready.name for ready in models.ready), None)
+        found = models.find(wanted) if wanted else None
         if found is None:
             return Capabilities(model=None, can_prefill=True)
         return Capabilities(
@@ -96,7 +99,7 @@ class LmStudioProvider:
             models=tuple(model.name for model in models.ready),
             context_tokens=min(contexts, default=None),
             latency_seconds=clock() - asked_at,
-            detail=_readiness(models, self._model),
+            detail=_readiness(models, self._model, self._window_tokens),
         )
 
     async def close(self) -> None:
@@ -106,7 +109,7 @@ class LmStudioProvider:
     async def _first_ready(self) -> str:
         models = await self._models.get()
         if not models.ready:
-            raise ModelUnavailable(_readiness(models, None), provider=self.name)
+            raise ModelUnavailable(_readiness(models, None, None), provider=self.name)
         return models.ready[0].name
 
     async def _context_tokens(self, model: str) -> int | None:
@@ -124,6 +127,8 @@ def lm_studio_providers(
     model: str | None,
     first_token_timeout_seconds: float,
     token_timeout_seconds: float,
+    *,
+    window_tokens: int | None = None,
 ) -> tuple[LmStudioProvider, ...]:
     """One provider a URL, named `lm_studio`, `lm_studio-2`, ..."""
     return tuple(
@@ -134,19 +139,29 @@ def lm_studio_providers(
             model,
             first_token_timeout_seconds,
             token_timeout_seconds,
+            window_tokens=window_tokens,
             name=NAME if number == 1 else f"{NAME}-{number}",
         )
         for number, url in enumerate(urls, start=1)
     )
 
 
-def _readiness(models: ModelList, wanted: str | None) -> str:
+def _readiness(models: ModelList, wanted: str | None, window_tokens: int | None) -> str:
     """What a person has to know, and to do, about the models."""
     if wanted and models.ready and not models.find(wanted):
         loaded = ", ".join(model.name for model in models.ready)
         return f"The configured model {wanted} is not loaded ({loaded} is): load it with `lms load {wanted}`."
     if models.ready:
-        return f"Ready with {wanted or models.ready[0].name}."
+        name = wanted or models.ready[0].name
+        found = models.find(name)
+        if found and found.context_tokens and window_tokens and found.context_tokens < window_tokens:
+            # As when a request loads it: that takes the model's default context, not the one it had before.
+            return (
+                f"Ready with {name}, but it was loaded with a context of {found.context_tokens:,} tokens and prompts "
+                f"may need {window_tokens:,}: `lms unload {name}`, then "
+                f"`lms load {name} --context-length {window_tokens}`, or lower MESSAGE_SERVICE_CONTEXT_TOKENS."
+            )
+        return f"Ready with {name}."
     key = wanted or next(iter(models.unloaded), None)
     if key:
         return f"LM Studio runs but has no model loaded: load one in its window or with `lms load {key}`."

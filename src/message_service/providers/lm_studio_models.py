@@ -34,7 +34,19 @@ class ModelList:
     """Language models it has on disk."""
 
     def find(self, name: str) -> ReadyModel | None:
-        return next((model for model in self.ready if is_same_model(name, model.name)), None)
+        """The model of this name, with the least of what its instances were loaded with.
+
+        One model can be loaded twice, with other settings: after its idle time, or because a request loaded it
+        before somebody did by hand. Nobody says which instance answers.
+        """
+        instances = [model for model in self.ready if is_same_model(name, model.name)]
+        if not instances:
+            return None
+        return ReadyModel(
+            instances[0].name,
+            min((instance.context_tokens for instance in instances if instance.context_tokens), default=None),
+            min((instance.parallel_replies for instance in instances if instance.parallel_replies), default=None),
+        )
 
 
 class LmStudioModels:

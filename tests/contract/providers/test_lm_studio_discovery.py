@@ -28,7 +28,12 @@ REPLY = (stream_head(), delta("Hi"), delta(finish="stop"), DONE)
 
 
 def _provider(
-    session: aiohttp.ClientSession, url: str, *, model: str | None = None, api_key: str | None = None
+    session: aiohttp.ClientSession,
+    url: str,
+    *,
+    model: str | None = None,
+    api_key: str | None = None,
+    window_tokens: int | None = None,
 ) -> LmStudioProvider:
     return LmStudioProvider(
         session,
@@ -37,6 +42,7 @@ def _provider(
         model,
         first_token_timeout_seconds=5,
         token_timeout_seconds=5,
+        window_tokens=window_tokens,
     )
 
 
@@ -168,6 +174,41 @@ async def test_health_says_which_model_to_load_when_another_one_is(
     health = await _provider(session, fault_server.url, model="gemma").health()
     assert health.models == ("qwen",)
     assert "gemma is not loaded (qwen is)" in health.detail
+
+
+async def test_health_says_what_to_do_when_the_model_was_loaded_with_less_context_than_prompts_need(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [lm_studio_models(qwen=4096)]}
+    told = (await _provider(session, fault_server.url, window_tokens=32_000).health()).detail
+    assert told.startswith("Ready with qwen, but it was loaded with a context of 4,096 tokens")
+    assert "`lms load qwen --context-length 32000`" in told
+    enough = await _provider(session, fault_server.url, window_tokens=4096).health()
+    assert enough.detail == "Ready with qwen."
+
+
+async def test_capabilities_are_those_of_the_least_instance_when_a_model_is_loaded_twice(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    """As it is when a request loaded it again after its idle time, with the defaults."""
+    instances = [
+        {"id": "qwen", "config": {"context_length": 32_768, "parallel": 8}},
+        {"id": "qwen:2", "config": {"context_length": 4096, "parallel": 4}},
+    ]
+    fault_server.routes = {
+        V1: [answer(200, {"models": [{"type": "llm", "key": "qwen", "loaded_instances": instances}]})]
+    }
+    found = await _provider(session, fault_server.url).capabilities()
+    assert (found.model, found.context_tokens, found.parallel_replies) == ("qwen", 4096, 4)
+    assert found.can_prefill
+
+
+async def test_capabilities_name_no_model_when_the_one_that_is_asked_for_is_not_loaded(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [lm_studio_models(gemma=4096)]}
+    found = await _provider(session, fault_server.url, model="qwen").capabilities()
+    assert (found.model, found.context_tokens) == (None, None)
 
 
 async def test_health_tells_models_and_smallest_context_when_it_is_ready(
