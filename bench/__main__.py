@@ -14,6 +14,7 @@ from bench.benchmarks.first_token import first_token
 from bench.benchmarks.history import history
 from bench.benchmarks.memory import memory
 from bench.benchmarks.queue import queue
+from bench.benchmarks.reader import reader
 from bench.benchmarks.start import start
 from bench.benchmarks.stream import stream
 from bench.figures import Figure
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "queue": queue,
     "first-token": first_token,
     "stream": stream,
+    "reader": reader,
     "memory": memory,
     "start": start,
 }

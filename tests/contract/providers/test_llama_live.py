@@ -118,3 +118,21 @@ async def _read_and_signal(provider: LmStudioProvider, server: LlamaServer, numb
     reading = await read(stream())
     assert_in_contract(reading)
     return reading
+
+
+async def test_reply_goes_on_from_its_beginning_when_one_is_given(
+    session: aiohttp.ClientSession, llama: LlamaServer
+) -> None:
+    """The beginning adds its own tokens to the prompt and none of a turn that ends and another that begins."""
+    provider = _provider(session, llama)
+    plain, begun = [
+        await read(provider.stream(prompt(max_output_tokens=8, prefill=prefill))) for prefill in ("", "a b c d")
+    ]
+    added = _input_tokens(begun) - _input_tokens(plain)
+    assert 1 <= added <= len("a b c d")
+
+
+def _input_tokens(reading: Reading) -> int:
+    assert_in_contract(reading)
+    (tokens,) = [event.usage.input_tokens for event in reading.events if isinstance(event, UsageReported)]
+    return tokens
