@@ -15,6 +15,14 @@ from tests.fixtures.upstream import ModelServer, run_model_server
 
 _CONTEXT_TOKENS = 700
 _RESERVE_TOKENS = 100
+USAGE = {
+    "input_tokens": 11,
+    "output_tokens": 5,
+    "is_estimated": False,
+    "cached_input_tokens": 8,
+    "cache_write_tokens": 0,
+    "reasoning_tokens": 0,
+}
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -50,7 +58,8 @@ async def test_reply_is_the_models_text_when_a_server_is_configured(answering: S
     assert ended["status"] == "completed"
     assert (ended["provider"], ended["model"]) == ("lm_studio", "a-model")
     assert ended["message"]["content"] == text_of(events) == model.text
-    assert ended["usage"] == {"input_tokens": 11, "output_tokens": 5, "is_estimated": False}
+    assert ended["usage"] == ended["message"]["usage"] == USAGE
+    assert [event.content for event in events if event.name == "usage"] == [USAGE]
     assert names_of(events)[-2:] == ["usage", "reply.completed"]
     assert model.bodies == [
         {
@@ -184,3 +193,16 @@ async def test_connection_to_the_model_stays_when_all_watchers_leave(answering: 
 async def test_provider_is_refused_when_it_is_not_enabled_here(answering: Service) -> None:
     asked = {"conversation_id": "conv-1", "content": "x", "reply": {"provider": "scripted"}}
     expect_faults(await answering.client().post("/v1/messages", asked), "/reply/provider")
+
+
+async def test_reply_is_the_models_text_when_the_host_is_an_openai_compatible_one(
+    start_service: StartService, model: ModelServer
+) -> None:
+    async with start_service(
+        OPENAI_BASE_URL=f"{model.url}/v1", OPENAI_MODEL="a-model", OPENAI_API_KEY="a-key"
+    ) as running:
+        caller = running.client()
+        asked = await caller.ask("Hello!", reply={})
+        ended = await caller.ended(asked["id"])
+    assert (ended["status"], ended["provider"], ended["model"]) == ("completed", "openai", "a-model")
+    assert ended["message"]["content"] == model.text
