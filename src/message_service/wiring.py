@@ -25,16 +25,24 @@ from message_service.live.channel import Channel
 from message_service.live.follower import Follower
 from message_service.logs import configure_logs, log
 from message_service.messages.reply import WorkKind
-from message_service.metrics import MeteredAcceptance, MeteredFinishing, MeteredIdempotency, MeteredRouter, Metrics
+from message_service.metrics import (
+    MeteredAcceptance,
+    MeteredClaims,
+    MeteredFinishing,
+    MeteredIdempotency,
+    MeteredLedger,
+    MeteredRouter,
+    Metrics,
+)
 from message_service.providers.provider import Provider
 from message_service.relay import Relay, open_relay
 from message_service.settings import Settings
-from message_service.store.claim import Claims
 from message_service.store.database import Database, open_database
 from message_service.store.messages import Messages
 from message_service.store.pages import Pages
 from message_service.store.path import PathReader
 from message_service.store.replies import Replies
+from message_service.usage.prices import load_prices
 from message_service.work.held import HeldReplies
 from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy
@@ -142,7 +150,7 @@ async def open_worker(settings: Settings, kinds: Sequence[WorkKind]) -> AsyncIte
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings, role="worker", with_indexes=False))
         router = await stack.enter_async_context(open_router(settings, metrics))
-        claims = Claims(stores.database, lease_seconds=settings.lease_seconds)
+        claims = MeteredClaims(stores.database, metrics, lease_seconds=settings.lease_seconds)
         finishing = MeteredFinishing(stores.database, metrics)
         queue, channel, held = WorkQueue(stores.relay), Channel(stores.relay), HeldReplies()
         desk = WritingDesk(
@@ -150,10 +158,12 @@ async def open_worker(settings: Settings, kinds: Sequence[WorkKind]) -> AsyncIte
             claims=claims,
             path=PathReader(stores.database),
             counter=counter,
+            prices=load_prices(),
             budget=Budget(settings.context_tokens, settings.output_reserve_tokens),
             router=router,
             channel=channel,
             finishing=finishing,
+            ledger=MeteredLedger(stores.database, metrics),
             queue=queue,
             held=held,
             retry=RetryPolicy(max_attempts=settings.max_attempts),

@@ -13,18 +13,21 @@ from message_service.errors import ClaimLost, MessageNotFound, ProviderError, Re
 from message_service.ids import ReplyId, WorkerId
 from message_service.journey.compose import compose
 from message_service.journey.draft import Draft
+from message_service.journey.tally import Tally
 from message_service.live.channel import Channel
 from message_service.live.writer import LiveWriter
 from message_service.logs import log
 from message_service.messages.message import MAX_CONTENT_CHARACTERS
 from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus, first_take
-from message_service.providers.provider import Finished, Started, TextDelta, UsageReported
+from message_service.providers.provider import Finished, Started, TextDelta
 from message_service.providers.router import Router, Switched
 from message_service.safety.sanitise import PieceSanitiser
 from message_service.store.claim import Claims
 from message_service.store.ending import Ended
 from message_service.store.finish import Finishing
+from message_service.store.ledger import Ledger
 from message_service.store.path import PathReader
+from message_service.usage.prices import PriceTable
 from message_service.work.held import HeldReplies, Hold, StopReason
 from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy, TryAgain
@@ -42,10 +45,12 @@ class WritingDesk:
     claims: Claims
     path: PathReader
     counter: TokenCounter
+    prices: PriceTable
     budget: Budget
     router: Router
     channel: Channel
     finishing: Finishing
+    ledger: Ledger
     queue: WorkQueue
     held: HeldReplies
     retry: RetryPolicy
@@ -62,7 +67,8 @@ async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
             claimed.id,
             take=first_take(claimed.epoch),
             kept_seconds=max(60, int(_remaining_seconds(claimed)) + 60),
-        )
+        ),
+        Tally(desk.counter, desk.prices),
     )
     with desk.held.hold(claimed) as hold:
         try:
@@ -75,6 +81,7 @@ async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
                     desk.queue.announce(ended.promoted.reply_id, ended.promoted.kind)
         except ClaimLost:
             log.warning("reply.claim_lost", reply=claimed.id, epoch=claimed.epoch)
+            await _book_late(claimed, draft, desk)
         finally:
             draft.writer.stop()
 
@@ -116,7 +123,7 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
 async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
     """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`, `MessageNotFound`."""
     prompt = await compose(claimed, path=desk.path, counter=desk.counter, budget=desk.budget)
-    draft.prompt_tokens = prompt.prompt_tokens
+    draft.tally.prompt_tokens = prompt.prompt_tokens
     clean = PieceSanitiser()
     room = MAX_CONTENT_CHARACTERS
     stream = desk.router.stream(prompt, provider=claimed.asked.provider)
@@ -124,6 +131,7 @@ async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
         async for event in stream:
             if draft.writer.is_refused:
                 raise ClaimLost
+            draft.tally.see(event)
             match event:
                 case TextDelta(text):
                     piece = clean.feed(text)[:room]
@@ -135,8 +143,6 @@ async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
                 case Started(provider, model):
                     draft.provider, draft.model = provider, model
                     draft.writer.began(provider, model, claimed.attempts)
-                case UsageReported(usage):
-                    draft.usage = usage
                 case Switched(from_provider, to_provider, reason):
                     draft.writer.switched(from_provider, to_provider, reason)
                 case Finished(reason):
@@ -169,7 +175,10 @@ async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, des
         return draft.ended(desk.counter, ReplyStatus.INCOMPLETE, FinishReason.ERROR, _told(error))
     decision = desk.retry.decide(error, attempts=claimed.attempts, remaining_seconds=_remaining_seconds(claimed))
     if isinstance(decision, TryAgain):
-        if not await desk.claims.hand_back(claimed, delay_seconds=decision.after_seconds, is_attempt_counted=True):
+        spent = draft.tally.spent(is_last_kept=False)
+        if not await desk.claims.hand_back(
+            claimed, delay_seconds=decision.after_seconds, is_attempt_counted=True, spent=spent
+        ):
             raise ClaimLost
         return None
     return draft.failed(_told(error))
@@ -180,8 +189,10 @@ async def _after_stop(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDes
         case StopReason.CANCELLED:
             return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
         case StopReason.DRAINING:
-            if await desk.claims.hand_back(claimed, delay_seconds=0, is_attempt_counted=False):
-                desk.queue.announce(claimed.id, claimed.kind)
+            spent = draft.tally.spent(is_last_kept=False)
+            if not await desk.claims.hand_back(claimed, delay_seconds=0, is_attempt_counted=False, spent=spent):
+                raise ClaimLost
+            desk.queue.announce(claimed.id, claimed.kind)
             return None
         case StopReason.LOST:
             raise ClaimLost
@@ -198,6 +209,16 @@ async def _finish(hold: Hold, outcome: Outcome, desk: WritingDesk) -> Ended:
             if hold.stop_reason is StopReason.LOST or _remaining_seconds(hold.claimed) <= 0:
                 raise
             await asyncio.sleep(_PAUSE_BEFORE_FINISHING_AGAIN_SECONDS)
+
+
+async def _book_late(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
+    """The tokens are gone, whoever owns the reply now."""
+    spent = draft.tally.spent(is_last_kept=False)
+    if spent:
+        try:
+            await desk.ledger.book_late(claimed, spent)
+        except StoreUnavailable:
+            log.warning("reply.usage_not_booked", reply=claimed.id, epoch=claimed.epoch, attempts=len(spent))
 
 
 def _told(error: ProviderError) -> ReplyError:

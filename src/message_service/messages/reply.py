@@ -103,6 +103,24 @@ class Usage:
         return self.input_tokens - self.cached_input_tokens - self.cache_write_tokens
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What one attempt used whose prompt a provider took: it costs, whatever became of it."""
+
+    number: int
+    """Which of the attempts since the claim, from 1."""
+    provider: str
+    model: str
+    usage: Usage
+    cost_nano_usd: int | None
+    """None: the price is not known."""
+    price_table: str
+    """The table that `cost_nano_usd` was reckoned by."""
+    at: datetime
+    is_kept: bool = False
+    """Whether the reply's stored text ended with this attempt: then `usage` is the message's."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyError:
     """Why a reply failed, for whoever asked for it."""
@@ -183,3 +201,5 @@ class Outcome:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: ReplyError | None = None
+    spent: tuple[Spending, ...] = ()
+    """By the attempts since the claim."""

@@ -146,14 +146,18 @@ class IdempotencyDocument(Document):
 
 
 class UsageDocument(Document):
-    """Append-only: one row for each reply that used tokens. `_id` is the reply id and its epoch."""
+    """Append-only: one row for each attempt that used tokens, and for each correction of one.
+
+    `_id` is the reply id, the epoch of its claim and the attempt's number; a correction appends its own number.
+    """
 
     id: str  # type: ignore[assignment]
     reply_id: str
     user_id: str
     conversation_id: str
-    provider: str | None
-    model: str | None
+    character_id: str | None = None
+    provider: str
+    model: str
     input_tokens: int
     output_tokens: int
     is_estimated: bool
@@ -161,10 +165,26 @@ class UsageDocument(Document):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     at: datetime
+    is_kept: bool
+    """Whether the reply's stored text ended with this attempt."""
+    attempts: int
+    """1; 0 in a correction. Added up as they are."""
+    unpriced_attempts: int
+    """1 where the price was not known; -1 in the correction that brings it."""
+    cost_nano_usd: int | None = None
+    price_table: str
+    corrects: str | None = None
+    """`_id` of the row whose cost this one changes."""
 
     class Settings:
         name = "usage"
-        indexes: ClassVar = [IndexModel([("user_id", ASCENDING), ("at", ASCENDING)], name="by_user")]
+        indexes: ClassVar = [
+            IndexModel([("user_id", ASCENDING), ("at", ASCENDING)], name="by_user"),
+            IndexModel([("at", ASCENDING)], name="by_time"),
+            IndexModel(
+                [("corrects", ASCENDING)], name="corrections", partialFilterExpression={"corrects": {"$exists": True}}
+            ),
+        ]
 
 
 class AuditDocument(Document):

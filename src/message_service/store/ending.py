@@ -12,6 +12,7 @@ from message_service.messages.message import Message, Role
 from message_service.messages.reply import Outcome, Reply, WorkKind
 from message_service.store.audit import AuditAction, audit_row
 from message_service.store.database import Database
+from message_service.store.ledger import book
 from message_service.store.mapping import (
     conversation_from_row,
     conversation_to_row,
@@ -72,8 +73,7 @@ async def end_reply(
     message = _message_of(reply, outcome, seq) if outcome.text else None
     if message is not None:
         await database.messages.insert_one(message_to_row(message), session=session)
-    if outcome.usage is not None:
-        await database.usage.insert_one(_usage_row(reply, outcome), session=session)
+    await book(database, reply, outcome.spent, session)
     await database.audit.insert_one(
         audit_row(
             AuditAction.REPLY_ENDED,
@@ -150,17 +150,3 @@ def _message_of(reply: Reply, outcome: Outcome, seq: int) -> Message:
         finish_reason=outcome.finish_reason,
         usage=outcome.usage,
     )
-
-
-def _usage_row(reply: Reply, outcome: Outcome) -> dict[str, Any]:
-    assert outcome.usage is not None
-    return {
-        "_id": f"{reply.id} {reply.epoch}",
-        "reply_id": reply.id,
-        "user_id": reply.user_id,
-        "conversation_id": reply.conversation_id,
-        "provider": outcome.provider,
-        "model": outcome.model,
-        "at": now(),
-        **(usage_to_row(outcome.usage) or {}),
-    }
