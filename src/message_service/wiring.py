@@ -42,6 +42,7 @@ from message_service.store.messages import Messages
 from message_service.store.pages import Pages
 from message_service.store.path import PathReader
 from message_service.store.replies import Replies
+from message_service.store.usage_report import UsageReports
 from message_service.usage.prices import load_prices
 from message_service.work.held import HeldReplies
 from message_service.work.queue import WorkQueue
@@ -74,6 +75,7 @@ class ApiServices:
     channel: Channel
     follower: Follower
     window: Window
+    usage: UsageReports
     metrics: Metrics
 
 
@@ -133,6 +135,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
                 channel=channel,
                 follower=follower,
                 window=Window(replies=replies, follower=follower),
+                usage=UsageReports(database),
                 metrics=metrics,
             )
         finally:
