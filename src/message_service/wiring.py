@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 
 import uvloop
@@ -17,6 +18,7 @@ from message_service.errors import InvalidSettings
 from message_service.ids import new_worker_id
 from message_service.journey.answer import WritingDesk, answer
 from message_service.journey.cancel import CancelDesk
+from message_service.journey.estimate import Estimator
 from message_service.journey.recover import SafetyNet, find_lost, look_for_cancels, renew
 from message_service.journey.submit import FrontDesk
 from message_service.journey.watch import Window
@@ -24,6 +26,7 @@ from message_service.limits.rate import RateLimiter
 from message_service.live.channel import Channel
 from message_service.live.follower import Follower
 from message_service.logs import configure_logs, log
+from message_service.messages.budget import Limits
 from message_service.messages.reply import WorkKind
 from message_service.metrics import (
     MeteredAcceptance,
@@ -37,6 +40,7 @@ from message_service.metrics import (
 from message_service.providers.provider import Provider
 from message_service.relay import Relay, open_relay
 from message_service.settings import Settings
+from message_service.store.accounts import Accounts
 from message_service.store.database import Database, open_database
 from message_service.store.messages import Messages
 from message_service.store.pages import Pages
@@ -76,6 +80,9 @@ class ApiServices:
     follower: Follower
     window: Window
     usage: UsageReports
+    accounts: Accounts
+    limits: Limits
+    """Of users who have none of their own."""
     metrics: Metrics
 
 
@@ -121,6 +128,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
             messages=messages,
             queue=queue,
             reply_deadline_seconds=settings.reply_deadline_seconds,
+            estimator=_estimator(settings, counter, messages) if settings.are_budgets_kept else None,
         )
         try:
             yield ApiServices(
@@ -136,12 +144,38 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
                 follower=follower,
                 window=Window(replies=replies, follower=follower),
                 usage=UsageReports(database),
+                accounts=Accounts(database),
+                limits=_limits(settings),
                 metrics=metrics,
             )
         finally:
             await follower.close()
             await acceptance.drain()
             await queue.drain()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        tokens_per_day=settings.budget_tokens_per_day,
+        tokens_per_month=settings.budget_tokens_per_month,
+        cost_nano_usd_per_day=_nano(settings.budget_usd_per_day),
+        cost_nano_usd_per_month=_nano(settings.budget_usd_per_month),
+    )
+
+
+def _nano(dollars: Decimal | None) -> int | None:
+    return None if dollars is None else int(dollars * 1_000_000_000)
+
+
+def _estimator(settings: Settings, counter: TokenCounter, messages: Messages) -> Estimator:
+    return Estimator(
+        limits=_limits(settings),
+        prices=load_prices(),
+        models={name: getattr(settings, f"{name}_model", None) for name in settings.enabled_providers},
+        window=Budget(settings.context_tokens, settings.output_reserve_tokens),
+        counter=counter,
+        messages=messages,
+    )
 
 
 @asynccontextmanager

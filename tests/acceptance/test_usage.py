@@ -1,5 +1,7 @@
 """What replies used, through HTTP: one's own, by groups, in pages; others' for admins alone."""
 
+from typing import Any
+
 import pytest
 
 from tests.acceptance.expectations import expect_problem
@@ -31,7 +33,7 @@ async def test_own_usage_is_one_sum_that_the_messages_add_up_to(service: Service
 async def test_groups_come_in_pages(service: Service) -> None:
     caller = service.client()
     await _used(caller, conversations=3)
-    seen: list[dict[str, object]] = []
+    seen: list[dict[str, Any]] = []
     cursor: dict[str, str] = {}
     while True:
         params = {"group_by": "provider,conversation,character,day", "limit": "1", **cursor}

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from message_service.ids import CharacterId, ConversationId, ConversationKey, MessageId, ReplyId, UserId, WorkerId
+from message_service.messages.budget import Demand, Reservation
 
 
 class ReplyStatus(StrEnum):
@@ -151,6 +152,8 @@ class NewReply:
     kind: WorkKind
     deadline_seconds: float
     """Time from acceptance until the reply fails if it is not done."""
+    demand: Demand | None = None
+    """What to set aside of the user's budget. None: there are no budgets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +185,7 @@ class Reply:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: ReplyError | None = None
+    reservation: Reservation | None = None
 
     @property
     def is_terminal(self) -> bool:

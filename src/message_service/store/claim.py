@@ -11,7 +11,7 @@ from pymongo.errors import DuplicateKeyError
 from message_service.ids import ReplyId, WorkerId
 from message_service.messages.reply import Reply, Spending, WorkKind
 from message_service.store.database import Database, reaching_the_store
-from message_service.store.ledger import book
+from message_service.store.ledger import book_unfinished
 from message_service.store.mapping import reply_from_row
 from message_service.store.transaction import run_transaction
 
@@ -113,7 +113,7 @@ class Claims:
         async def give_and_book(session: AsyncClientSession) -> bool:
             is_ours = await give(session)
             if is_ours:
-                await book(self._database, claimed, spent, session)
+                await book_unfinished(self._database, claimed, spent, session)
             return is_ours
 
         if spent:

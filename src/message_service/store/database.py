@@ -38,6 +38,7 @@ class Database:
         self.replies: AsyncCollection[Row] = self.database["replies"]
         self.idempotency: AsyncCollection[Row] = self.database["idempotency"]
         self.usage: AsyncCollection[Row] = self.database["usage"]
+        self.accounts: AsyncCollection[Row] = self.database["accounts"]
         self.audit: AsyncCollection[Row] = self.database["audit"]
 
     async def ping(self) -> None:

@@ -102,6 +102,8 @@ class ReplyDocument(Document):
     finish_reason: str | None = None
     usage: UsageFields | None = None
     error: dict[str, str] | None = None
+    reservation: dict[str, Any] | None = None
+    """What it set aside of its user's budget. Its end settles it, and it has one end."""
 
     class Settings:
         name = "replies"
@@ -187,6 +189,24 @@ class UsageDocument(Document):
         ]
 
 
+class SpanFields(BaseModel):
+    name: str
+    used: dict[str, int]
+    reserved: dict[str, int]
+
+
+class AccountDocument(Document):
+    """A user's budgets. `_id` is the user id; all that is ever asked for."""
+
+    id: str  # type: ignore[assignment]
+    day: SpanFields | None = None
+    month: SpanFields | None = None
+    limits: dict[str, int | None] | None = None
+
+    class Settings:
+        name = "accounts"
+
+
 class AuditDocument(Document):
     """Append-only: who did what to which message or reply, and when. Never any text."""
 
@@ -208,5 +228,6 @@ ALL_DOCUMENTS: list[type[Document]] = [
     ReplyDocument,
     IdempotencyDocument,
     UsageDocument,
+    AccountDocument,
     AuditDocument,
 ]

@@ -10,6 +10,7 @@ from message_service.clock import now
 from message_service.ids import MessageId, ReplyId
 from message_service.messages.message import Message, Role
 from message_service.messages.reply import Outcome, Reply, WorkKind
+from message_service.store.accounts import charge
 from message_service.store.audit import AuditAction, audit_row
 from message_service.store.database import Database
 from message_service.store.ledger import book
@@ -74,6 +75,7 @@ async def end_reply(
     if message is not None:
         await database.messages.insert_one(message_to_row(message), session=session)
     await book(database, reply, outcome.spent, session)
+    await charge(database, reply.user_id, reply.reservation, outcome.spent, session, is_released=True)
     await database.audit.insert_one(
         audit_row(
             AuditAction.REPLY_ENDED,

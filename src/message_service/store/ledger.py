@@ -6,6 +6,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
 from message_service.messages.reply import Reply, Spending
+from message_service.store.accounts import charge
 from message_service.store.batch import insert_all
 from message_service.store.database import Database, Row
 from message_service.store.mapping import usage_to_row
@@ -16,6 +17,14 @@ async def book(database: Database, reply: Reply, spent: Sequence[Spending], sess
     """Write what the attempts of the reply's present claim used. Raises `DuplicateKeyError` when that was done."""
     if spent:
         await insert_all(database.usage, [_row(reply, one) for one in spent], session)
+
+
+async def book_unfinished(
+    database: Database, reply: Reply, spent: Sequence[Spending], session: AsyncClientSession
+) -> None:
+    """As `book`, for attempts that did not end the reply: they count against the budget while its reserve stays."""
+    await book(database, reply, spent, session)
+    await charge(database, reply.user_id, reply.reservation, spent, session, is_released=False)
 
 
 class Ledger:
@@ -29,7 +38,7 @@ class Ledger:
         """
 
         async def body(session: AsyncClientSession) -> None:
-            await book(self._database, claimed, spent, session)
+            await book_unfinished(self._database, claimed, spent, session)
 
         try:
             await run_transaction(self._database, body)

@@ -3,6 +3,7 @@
 from dataclasses import asdict, fields
 
 from message_service.ids import conversation_key
+from message_service.messages.budget import Amount, Reservation
 from message_service.messages.conversation import Conversation
 from message_service.messages.message import Message, Role
 from message_service.messages.reply import Asked, FinishReason, Reply, ReplyError, ReplyStatus, Usage, WorkKind
@@ -61,7 +62,7 @@ def message_from_row(row: Row) -> Message:
 
 def reply_to_row(reply: Reply, *, turn: int, is_next: bool, fallback_head: str) -> Row:
     """The row of a reply that was just asked for."""
-    return {
+    row: Row = {
         "_id": reply.id,
         "message_id": reply.message_id,
         "conversation_key": reply.conversation_key,
@@ -80,6 +81,9 @@ def reply_to_row(reply: Reply, *, turn: int, is_next: bool, fallback_head: str) 
         "epoch": 0,
         "take": 0,
     }
+    if reply.reservation is not None:
+        row["reservation"] = asdict(reply.reservation)
+    return row
 
 
 def _asked_to_row(asked: Asked) -> Row:
@@ -117,7 +121,12 @@ def reply_from_row(row: Row) -> Reply:
         finish_reason=FinishReason(reason) if reason else None,
         usage=usage_from_row(get("usage")),
         error=ReplyError(error["code"], error["detail"]) if error else None,
+        reservation=_reservation_from(get("reservation")),
     )
+
+
+def _reservation_from(row: Row | None) -> Reservation | None:
+    return Reservation(Amount(**row["amount"]), row["day"], row["month"]) if row else None
 
 
 def conversation_to_row(conversation: Conversation) -> Row:
