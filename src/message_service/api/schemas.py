@@ -264,6 +264,17 @@ class FieldFaultShape(BaseModel):
     detail: str
 
 
+class QuotaShape(BaseModel):
+    """Which budget does not allow it. Amounts are in `unit`."""
+
+    unit: Literal["tokens", "cost_nano_usd"]
+    period: Literal["day", "month"]
+    limit: int
+    remaining: int
+    wanted: int = Field(description="What the reply may need.")
+    resets_at: datetime
+
+
 class ProblemShape(BaseModel):
     """RFC 9457."""
 
@@ -276,6 +287,7 @@ class ProblemShape(BaseModel):
     request_id: str
     retryable: bool
     errors: list[FieldFaultShape] | None = None
+    quota: QuotaShape | None = Field(None, description="With `quota_exceeded`.")
 
 
 class DependencyShape(BaseModel):
