@@ -13,7 +13,7 @@ LLAMA_CMAKE_ARGS := -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DGGML_NATIVE=OFF -DGGM
 	-DLLAMA_BUILD_EXAMPLES=OFF
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit test-llama bench lock docs prices clean
+.PHONY: help run test check unit test-llama bench chaos chaos-ci lock docs prices clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,13 @@ test-llama: $(VENV)/tests ## Build llama.cpp's server once (10 to 40 minutes) an
 
 bench: $(VENV)/tests ## Run the benchmarks (ONLY=accept runs one)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+chaos: $(VENV)/tests ## Make faults under load and check what is left (MINUTES=2 SEED= RATE=50 SET=3 APPEND=file)
+	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED)) \
+		$(if $(RATE),--rate $(RATE)) $(if $(SET),--mongod $(SET)) $(if $(APPEND),--append $(APPEND)) $(ARGS)
+
+chaos-ci: $(VENV)/tests ## Chaos as a test: 50 faults and 5,000 messages at least; some minutes
+	@$(BIN)/python -m pytest -q -n 0 -m chaos tests/chaos/test_chaos.py $(ARGS)
 
 lock: $(VENV)/tests ## Recompile the locked requirements from pyproject.toml (UPGRADE=1 takes newer versions)
 	@$(LOCK) -o requirements.txt pyproject.toml

@@ -1,5 +1,6 @@
 """Fixtures every test may ask for; each is written in a file of `tests/fixtures` and named here."""
 
+from tests.fixtures.replica_set import replica_set
 from tests.fixtures.servers import fresh_database_name, servers
 from tests.fixtures.service import process_environment, service, start_service
 from tests.fixtures.stores import command_log, database, logged_database, opened_database, redis_url, relay
@@ -13,6 +14,7 @@ __all__ = [
     "process_environment",
     "redis_url",
     "relay",
+    "replica_set",
     "servers",
     "service",
     "start_service",

@@ -22,7 +22,8 @@ class Coalescer(Generic[Item, Result]):
 
     A trip answers each of its items, in their order, with a result or an exception. Calls of one
     `lane_of` may share a trip but are never in two trips at once; calls of one `solo_of` are never even
-    in the same trip. None means no such bond. A caller that goes away does not stop its trip.
+    in the same trip. None means no such bond. A caller that goes away does not stop its trip, but one that
+    goes away before the departure is not taken along.
 
     A trip waits up to `gather_seconds` for its share of the crowd that was there at the last departure, so
     that a crowd neither falls apart into small trips nor piles up in one. Whoever comes alone does not wait.
@@ -111,6 +112,8 @@ class Coalescer(Generic[Item, Result]):
         held_lanes: set[Hashable] = set()
         solos: set[Hashable] = set()
         for call in self._waiting:
+            if call.answer.cancelled():
+                continue
             may_board = (
                 len(boarded) < self._max_items
                 and call.lane not in self._busy

@@ -3,13 +3,13 @@
 MessageServiceError
 ├── InvalidRequest ......... MalformedRequest, InvalidCursor, InvalidPosition, ValidationFailed
 ├── IdentityRefused ........ IdentityMissing, IdentityInvalid, Forbidden
-├── NotFound ............... MessageNotFound, ReplyNotFound, RouteNotFound
+├── NotFound ............... MessageNotFound, ReplyNotFound, DeadLetterNotFound, RouteNotFound
 ├── Conflict ............... MessageImmutable, MethodNotAllowed, ConversationFull,
 │                            IdempotencyInProgress, BudgetsOff, ReplyNotCancellable
 ├── TooLarge ............... ContentTooLong, BodyTooLarge
 ├── Unprocessable .......... IdempotencyKeyReused
 ├── LimitExceeded .......... RateLimited, QuotaExceeded
-├── Unavailable ............ Overloaded, StoreUnavailable, NoProviderAvailable, RelayUnavailable
+├── Unavailable ............ Overloaded, StoreUnavailable, RelayUnavailable
 ├── ClaimLost                another worker owns the reply now: whoever sees this writes nothing
 ├── ProviderError .......... see the classes below the line "what a provider may do to us"
 └── StartRefused ........... InvalidSettings, EmbeddedServerFailed
@@ -98,6 +98,10 @@ class MessageNotFound(NotFound):
 
 class ReplyNotFound(NotFound):
     sentence = "No such reply."
+
+
+class DeadLetterNotFound(NotFound):
+    sentence = "No reply of that id has failed."
 
 
 class Conflict(MessageServiceError):
@@ -213,10 +217,6 @@ class RelayUnavailable(Unavailable):
     sentence = "Redis cannot be reached."
 
 
-class NoProviderAvailable(Unavailable):
-    sentence = "No provider can answer now."
-
-
 class ClaimLost(MessageServiceError):
     sentence = "This reply now belongs to another worker."
 
@@ -227,11 +227,12 @@ class ClaimLost(MessageServiceError):
 class ProviderError(MessageServiceError):
     """An attempt at one provider failed.
 
-    `may_retry_elsewhere` says whether another provider could do better;
-    `is_transient` whether this one could, later.
+    `may_retry_elsewhere` says whether another provider could do better; `is_transient` whether this one
+    could, later; `is_outage` whether it never took the prompt, so that the failure says nothing about it.
     """
 
     may_retry_elsewhere: ClassVar[bool] = True
+    is_outage: ClassVar[bool] = False
     code: ClassVar[str] = "provider_error"
 
     def __init__(
@@ -247,10 +248,18 @@ class ProviderError(MessageServiceError):
         self.status = status
 
 
+class NoProviderAvailable(ProviderError):
+    sentence = "No provider can answer now."
+    code = "no_provider_available"
+    is_transient = True
+    is_outage = True
+
+
 class ProviderRateLimited(ProviderError):
     sentence = "The provider asks us to slow down."
     code = "provider_rate_limited"
     is_transient = True
+    is_outage = True
 
 
 class ProviderQuotaExhausted(ProviderError):
@@ -262,6 +271,7 @@ class ProviderOverloaded(ProviderError):
     sentence = "The provider is overloaded."
     code = "provider_overloaded"
     is_transient = True
+    is_outage = True
 
 
 class ProviderFailed(ProviderError):
@@ -290,6 +300,7 @@ class ModelUnavailable(ProviderError):
     sentence = "The provider does not have this model ready."
     code = "model_unavailable"
     is_transient = True
+    is_outage = True
 
 
 class ProviderTimeout(ProviderError):
@@ -302,6 +313,7 @@ class ProviderConnectFailed(ProviderError):
     sentence = "The provider cannot be reached."
     code = "provider_connect_failed"
     is_transient = True
+    is_outage = True
 
 
 class StreamCut(ProviderError):

@@ -7,12 +7,13 @@ from time import perf_counter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-from message_service.errors import ProviderError, RelayUnavailable
-from message_service.messages.reply import Outcome, Reply, Spending, WorkKind
+from message_service.errors import ProviderError, RelayUnavailable, StoreUnavailable
+from message_service.messages.reply import Outcome, Reply, ReplyError, ReplyStatus, Spending, WorkKind
 from message_service.providers.provider import Finished, Prompt, Provider, ProviderEvent, Started, TextDelta
 from message_service.providers.router import Router, Switched
 from message_service.store.accept import Acceptance
 from message_service.store.accept_plan import Submission
+from message_service.store.backlog import Backlog
 from message_service.store.claim import Claims
 from message_service.store.database import Database
 from message_service.store.ending import Ended
@@ -40,10 +41,13 @@ class Metrics:
         self.messages_accepted = self._counter("messages_accepted", "Messages stored.", "role")
         self.idempotent_replays = self._counter("idempotent_replays", "Requests answered with their first result.")
         self.replies_ended = self._counter("replies_ended", "Replies in their terminal state.", "status", "provider")
+        self.dead_letters = self._counter("dead_letters", "Replies that failed for good.", "code")
         self.reply_seconds = self._histogram("reply_seconds", "From asking to the end.", _MODEL_SECONDS, "status")
         self.replies_in_process = self._gauge("replies_in_process", "Replies this worker is answering.")
         self.queue_waiting = self._gauge("queue_waiting", "Entries no worker has read.", "kind")
         self.queue_in_process = self._gauge("queue_in_process", "Entries that are being worked on.", "kind")
+        self.replies_waiting = self._gauge("replies_waiting", "Stored replies that are queued.")
+        self.overloaded = self._gauge("overloaded", "Whether replies are refused because too many wait.")
         self.provider_seconds = self._histogram(
             "provider_seconds", "Time an attempt at a provider took.", _MODEL_SECONDS, "provider"
         )
@@ -111,6 +115,15 @@ class Metrics:
             self.queue_waiting.labels(kind.value).set(depth.waiting)
             self.queue_in_process.labels(kind.value).set(depth.in_process)
 
+    async def sample_backlog(self, backlog: Backlog) -> None:
+        """Set the gauges of what is stored; they keep their last values while MongoDB is away."""
+        try:
+            await backlog.look()
+        except StoreUnavailable:
+            return
+        self.replies_waiting.set(backlog.waiting)
+        self.overloaded.set(backlog.is_overloaded)
+
     def in_process(self, answer: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
         """`answer`, counted while it runs."""
 
@@ -164,6 +177,8 @@ class MeteredFinishing(Finishing):
         self._metrics.spent(outcome.spent)
         status, provider = ended.reply.status.value, ended.reply.provider or "none"
         self._metrics.replies_ended.labels(status, provider).inc()
+        if ended.reply.status is ReplyStatus.FAILED:
+            self._metrics.dead_letters.labels(ended.reply.error.code if ended.reply.error else "unknown").inc()
         if ended.reply.finished_at is not None:
             seconds = (ended.reply.finished_at - ended.reply.created_at).total_seconds()
             self._metrics.reply_seconds.labels(status).observe(max(0, seconds))
@@ -176,10 +191,16 @@ class MeteredClaims(Claims):
         self._metrics = metrics
 
     async def hand_back(
-        self, claimed: Reply, *, delay_seconds: float, is_attempt_counted: bool, spent: Sequence[Spending] = ()
+        self,
+        claimed: Reply,
+        *,
+        delay_seconds: float,
+        is_attempt_counted: bool,
+        why: ReplyError | None = None,
+        spent: Sequence[Spending] = (),
     ) -> bool:
         was_ours = await super().hand_back(
-            claimed, delay_seconds=delay_seconds, is_attempt_counted=is_attempt_counted, spent=spent
+            claimed, delay_seconds=delay_seconds, is_attempt_counted=is_attempt_counted, why=why, spent=spent
         )
         if was_ours:
             self._metrics.spent(spent)

@@ -7,7 +7,7 @@ from time import monotonic
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from message_service.errors import InvalidSettings, RelayUnavailable
 
@@ -20,6 +20,7 @@ BLOCK_SECONDS = 1.0
 _CONNECT_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
 _REST_AFTER_FAILURE_SECONDS = 1.0
+_WRITTEN_TO_A_CLOSED_CONNECTION = "the handler is closed"
 
 
 class Relay:
@@ -44,16 +45,30 @@ class Relay:
 
     @contextmanager
     def reaching(self) -> Iterator[None]:
-        """Turns the driver's errors into `RelayUnavailable`. A refusal by a command (`ResponseError`) passes."""
+        """Turns the driver's errors into `RelayUnavailable`; only `NoScriptError` passes, which is an answer.
+
+        A refused command (full, read-only, without its replicas) is no reason to leave Redis alone for a while: it
+        answers at once, and reading may still work.
+        """
         if self.is_resting:
             raise RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS)
         try:
             yield
-        except ResponseError:
+        except NoScriptError:
             raise
+        except ResponseError as fault:
+            raise RelayUnavailable(str(fault), retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault
         except (RedisError, OSError) as fault:
-            self._resting_until = monotonic() + _REST_AFTER_FAILURE_SECONDS
-            raise RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault
+            raise self._failed() from fault
+        except RuntimeError as fault:
+            # uvloop's word for writing to a connection that was reset; redis-py expects an OSError there.
+            if _WRITTEN_TO_A_CLOSED_CONNECTION not in str(fault):
+                raise
+            raise self._failed() from fault
+
+    def _failed(self) -> RelayUnavailable:
+        self._resting_until = monotonic() + _REST_AFTER_FAILURE_SECONDS
+        return RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS)
 
     async def ping(self) -> None:
         """Raises `RelayUnavailable` unless Redis answers now."""

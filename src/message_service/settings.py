@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     )
 
     max_in_process: int = Field(1000, ge=1, le=10_000, description="Replies one worker answers at the same time.")
+    max_queued: int = Field(
+        10_000, ge=1, le=1_000_000, description="Replies that may wait; asking for another is then refused with 503."
+    )
     lease_seconds: float = Field(
         10, ge=1, le=300, description="How long a worker owns a reply without renewing; renewed three times as often."
     )

@@ -15,11 +15,12 @@ from message_service.collector import tune_collector
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget
 from message_service.errors import InvalidSettings
-from message_service.ids import new_worker_id
+from message_service.ids import WorkerId, new_worker_id
 from message_service.journey.answer import WritingDesk, answer
 from message_service.journey.cancel import CancelDesk
 from message_service.journey.estimate import Estimator
 from message_service.journey.recover import SafetyNet, find_lost, look_for_cancels, renew
+from message_service.journey.revive import RevivalDesk
 from message_service.journey.submit import FrontDesk
 from message_service.journey.watch import Window
 from message_service.limits.rate import RateLimiter
@@ -41,7 +42,9 @@ from message_service.providers.provider import Provider
 from message_service.relay import Relay, open_relay
 from message_service.settings import Settings
 from message_service.store.accounts import Accounts
+from message_service.store.backlog import Backlog
 from message_service.store.database import Database, open_database
+from message_service.store.dead_letters import DeadLetters
 from message_service.store.messages import Messages
 from message_service.store.pages import Pages
 from message_service.store.path import PathReader
@@ -75,7 +78,9 @@ class ApiServices:
     pages: Pages
     replies: Replies
     cancelling: CancelDesk
+    revival: RevivalDesk
     queue: WorkQueue
+    backlog: Backlog
     channel: Channel
     follower: Follower
     window: Window
@@ -117,7 +122,8 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         idempotency = MeteredIdempotency(database, metrics)
         acceptance = MeteredAcceptance(database, idempotency, metrics)
         finishing = MeteredFinishing(database, metrics)
-        messages, replies = Messages(database), Replies(database)
+        backlog = Backlog(database, most_waiting=settings.max_queued)
+        messages, replies = Messages(database), Replies(database, backlog)
         queue, channel = WorkQueue(relay), Channel(relay)
         follower = Follower(relay, channel)
         desk = FrontDesk(
@@ -127,6 +133,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
             acceptance=acceptance,
             messages=messages,
             queue=queue,
+            backlog=backlog,
             reply_deadline_seconds=settings.reply_deadline_seconds,
             estimator=_estimator(settings, counter, messages) if settings.are_budgets_kept else None,
         )
@@ -139,7 +146,16 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
                 pages=Pages(database),
                 replies=replies,
                 cancelling=CancelDesk(finishing=finishing, channel=channel, queue=queue),
+                revival=RevivalDesk(
+                    letters=DeadLetters(database),
+                    messages=messages,
+                    replies=replies,
+                    acceptance=acceptance,
+                    queue=queue,
+                    reply_deadline_seconds=settings.reply_deadline_seconds,
+                ),
                 queue=queue,
+                backlog=backlog,
                 channel=channel,
                 follower=follower,
                 window=Window(replies=replies, follower=follower),
@@ -151,6 +167,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
         finally:
             await follower.close()
             await acceptance.drain()
+            await backlog.close()
             await queue.drain()
 
 
@@ -179,15 +196,23 @@ def _estimator(settings: Settings, counter: TokenCounter, messages: Messages) ->
 
 
 @asynccontextmanager
-async def open_worker(settings: Settings, kinds: Sequence[WorkKind]) -> AsyncIterator[Worker]:
-    """A worker ready to run."""
+async def open_worker(
+    settings: Settings,
+    kinds: Sequence[WorkKind],
+    *,
+    worker_id: WorkerId | None = None,
+    replaces: WorkerId | None = None,
+) -> AsyncIterator[Worker]:
+    """A worker ready to run; `replaces` is one known to be dead, whose replies it runs again at once."""
     metrics = Metrics()
     counter = TokenCounter()
-    worker_id = new_worker_id()
+    worker_id = worker_id or new_worker_id()
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings, role="worker", with_indexes=False))
         router = await stack.enter_async_context(open_router(settings, metrics))
         claims = MeteredClaims(stores.database, metrics, lease_seconds=settings.lease_seconds)
+        if replaces is not None:
+            await claims.expire(replaces)
         finishing = MeteredFinishing(stores.database, metrics)
         queue, channel, held = WorkQueue(stores.relay), Channel(stores.relay), HeldReplies()
         desk = WritingDesk(
@@ -259,14 +284,22 @@ async def open_router(settings: Settings, metrics: Metrics) -> AsyncIterator[Met
             await router.close()
 
 
-def run_worker(settings: Settings, kinds: tuple[WorkKind, ...]) -> None:
+def run_worker(
+    settings: Settings,
+    kinds: tuple[WorkKind, ...],
+    *,
+    worker_id: WorkerId | None = None,
+    replaces: WorkerId | None = None,
+) -> None:
     """Work until SIGTERM or SIGINT, then drain. Raises `StartRefused` and `StoreUnavailable` before the start."""
     configure_logs(level=settings.log_level, format_=settings.log_format, role="worker")
-    uvloop.run(_work(settings, kinds))
+    uvloop.run(_work(settings, kinds, worker_id, replaces))
 
 
-async def _work(settings: Settings, kinds: tuple[WorkKind, ...]) -> None:
-    async with open_worker(settings, kinds) as worker:
+async def _work(
+    settings: Settings, kinds: tuple[WorkKind, ...], worker_id: WorkerId | None, replaces: WorkerId | None
+) -> None:
+    async with open_worker(settings, kinds, worker_id=worker_id, replaces=replaces) as worker:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)

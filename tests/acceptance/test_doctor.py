@@ -35,9 +35,13 @@ def examine(folder: Path, *, expect_exit_code: int, **settings: str) -> Findings
 
 
 def _run_doctor(folder: Path, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    return _run(folder, ["doctor", *options], **settings)
+
+
+def _run(folder: Path, arguments: list[str], **settings: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGE_SERVICE_")}
     environment = inherited | {f"MESSAGE_SERVICE_{name}": value for name, value in settings.items()}
-    command = [sys.executable, "-m", "message_service", "doctor", *options]
+    command = [sys.executable, "-m", "message_service", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
 
 
@@ -92,11 +96,25 @@ def test_standalone_and_test_commands_fail_when_mongodb_runs_so(folder: Path) ->
         wait_until(socket_path.exists, seconds=20, what="mongod listens")
         url = f"mongodb://{str(socket_path).replace('/', '%2F')}/?directConnection=true"
         found = examine(folder, expect_exit_code=1, MONGODB_URL=url)
+        started = [
+            _run(folder, [command], MONGODB_URL=url, REDIS_URL="redis://127.0.0.1:1") for command in ("serve", "work")
+        ]
     finally:
         stop_children([child], patience_seconds=10)
     assert found["mongodb transactions"]["level"] == "fail"
     assert "--replSet" in found["mongodb transactions"]["remedy"]
     assert found["mongodb test commands"]["level"] == "fail"
+    for refused in started:
+        assert refused.returncode != 0
+        assert "rs.initiate()" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+
+def test_weak_writes_in_the_url_are_told_and_clocks_compared(servers: EmbeddedServers, folder: Path) -> None:
+    found = examine(folder, expect_exit_code=0, MONGODB_URL=f"{servers.mongodb_url}&w=1", REDIS_URL=servers.redis_url)
+    assert found["mongodb durability"]["level"] == "warn"
+    assert "MESSAGE_SERVICE_MONGODB_URL" in found["mongodb durability"]["remedy"]
+    assert found["clock"]["level"] == "ok"
 
 
 def test_nobody_is_reached_when_urls_lead_nowhere(folder: Path) -> None:

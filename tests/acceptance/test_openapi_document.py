@@ -28,6 +28,10 @@ _ROUTES = {
     ("get", "/v1/replies/{reply_id}"),
     ("get", "/v1/replies/{reply_id}/stream"),
     ("post", "/v1/replies/{reply_id}/cancel"),
+    ("get", "/v1/admin/dead-letters"),
+    ("get", "/v1/admin/dead-letters/{reply_id}"),
+    ("post", "/v1/admin/dead-letters/{reply_id}/retry"),
+    ("delete", "/v1/admin/dead-letters/{reply_id}"),
 }
 _UNDOCUMENTED_CODES = {"relay_unavailable", "method_not_allowed", "not_found"}
 """Never a route's own answer: the first only concerns watchers, the others what is no route."""

@@ -12,6 +12,8 @@ from tests.fixtures.client import Client, StreamEvent, endings_of, names_of, tex
 from tests.fixtures.service import Service, StartService
 
 _SECONDS_TO_END = 2.0
+_SECONDS_TO_CANCEL = 8.0
+"""Far less than the lease, far more than it takes: machines differ."""
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -232,3 +234,32 @@ async def test_reply_is_cancelled_when_its_worker_died_before_it_heard(sturdy: S
     # What its worker had shown by then is kept.
     assert ended["message"]["content"] == text_of(seen)
     assert len(ended["message"]["content"]) >= len("One word after")
+
+
+@pytest.mark.parametrize("fate", [signal.SIGKILL, signal.SIGSTOP])
+async def test_reply_is_cancelled_within_seconds_when_its_worker_cannot_hear(
+    start_service: StartService, fate: signal.Signals
+) -> None:
+    async with start_service(apis=2, workers=2, LEASE_SECONDS="60") as service:
+        caller = service.client()
+        asked = await caller.ask(_script(30))
+        behind = await caller.ask("/script rate=max say=second")
+        async with caller.watch(asked["id"]) as watch:
+            seen = await watch.until("reply.started")
+            seen += await watch.take(4)
+            deaf = service.worker_of(asked["id"])
+            service.retire(deaf)
+            deaf.signal(fate)
+            elsewhere = caller.at(service.apis[1].url)
+            assert (await elsewhere.post(f"/v1/replies/{asked['id']}/cancel")).status == 202
+            async with asyncio.timeout(_SECONDS_TO_CANCEL):
+                seen += await watch.rest()
+        ended = await caller.reply(asked["id"])
+        assert ended["status"] == "cancelled"
+        assert ended["message"]["content"] == text_of(seen)
+        assert endings_of(seen) == ["reply.cancelled"]
+        assert (await caller.ended(behind["id"]))["status"] == "completed"
+        if fate is signal.SIGSTOP:
+            deaf.signal(signal.SIGCONT)
+            await deaf.require(lambda: "reply.claim_lost" in deaf.log())
+            assert await caller.reply(asked["id"]) == ended

@@ -134,7 +134,7 @@ async def test_failure_is_visible_when_no_text_came(caller: Client, kind: str, c
 
 
 async def test_reply_is_tried_again_when_the_failure_may_pass(caller: Client) -> None:
-    asked = await caller.ask('/script say="worth the wait" fail=overloaded attempts=2')
+    asked = await caller.ask('/script say="worth the wait" fail=cut@0 attempts=2')
     ended = await caller.ended(asked["id"])
     assert (ended["status"], ended["attempts"], ended["message"]["content"]) == ("completed", 3, "worth the wait")
 

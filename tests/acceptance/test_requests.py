@@ -1,5 +1,6 @@
 """What holds for every request: ids, headers, and refusals before anything is looked at."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -8,6 +9,7 @@ import pytest
 from tests.acceptance.expectations import expect_problem
 from tests.fixtures.client import Client
 from tests.fixtures.service import Service
+from tests.fixtures.waiting import eventually
 
 _JSON = {"Content-Type": "application/json"}
 _MAX_BODY_BYTES = 1_048_576
@@ -177,3 +179,23 @@ async def test_private_answers_are_not_kept_when_they_pass_a_cache(caller: Clien
         assert answer.status == 200
         assert answer.headers.getall("Cache-Control") == ["no-store"], path
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_nothing_breaks_when_a_caller_leaves_before_its_request_is_whole(
+    service: Service, caller: Client
+) -> None:
+    api = service.apis[0]
+    _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(
+        b"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-User-Id: left-early\r\nContent-Type: application/json\r\n"
+        b'Content-Length: 200\r\n\r\n{"conversation_id": "conv-1", "content": "half a'
+    )
+    await writer.drain()
+    await caller.get("/health/live")
+    writer.transport.abort()
+
+    async def has_noticed() -> bool:
+        return b'status="499"' in (await caller.get("/metrics")).body
+
+    await eventually(has_noticed, seconds=20, what="the API noticed that its caller left")
+    assert "request.broke" not in api.log()

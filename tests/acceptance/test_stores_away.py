@@ -2,22 +2,26 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from message_service.embedded.servers import EmbeddedServers, ServerName, start_embedded_servers
+from message_service.relay import Relay, open_relay
 from tests.acceptance.expectations import expect_problem
 from tests.fixtures.client import Answer, Client, endings_of, names_of, text_of
+from tests.fixtures.redis_faults import full, read_only
 from tests.fixtures.service import Service, StartService
 
 _LIMIT = 12
 _REFUSED_WITHIN_SECONDS = 6.0
+_POSTED_WITHIN_SECONDS = 4.0
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +102,77 @@ async def test_everything_works_on_when_redis_hangs(alone: Service, caller: Clie
     assert ready.status == 200
     again = await caller.ask("/script tokens=40 rate=40\nAnd again. ")
     assert names_of(await caller.watch_whole(again["id"])).count("reply.delta") > 3
+
+
+@asynccontextmanager
+async def _gone_and_back_empty(servers: EmbeddedServers, _: Relay) -> AsyncIterator[None]:
+    """Killed; when it comes back it knows nothing."""
+    servers.processes[ServerName.REDIS].kill()
+    servers.processes[ServerName.REDIS].wait()
+    try:
+        yield
+    finally:
+        shutil.rmtree(servers.data_dir / "redis")
+        (servers.data_dir / "redis").mkdir(mode=0o700)
+        servers.start([ServerName.REDIS])
+
+
+@asynccontextmanager
+async def _flushed_again_and_again(_: EmbeddedServers, relay: Relay) -> AsyncIterator[None]:
+    async def flush() -> None:
+        while True:
+            await relay.quick.flushall()
+            await asyncio.sleep(0.05)
+
+    flushing = asyncio.create_task(flush())
+    try:
+        yield
+    finally:
+        flushing.cancel()
+        await asyncio.wait([flushing])
+
+
+_REDIS_FAULTS: dict[str, Callable[[EmbeddedServers, Relay], AbstractAsyncContextManager[None]]] = {
+    "gone": _gone_and_back_empty,
+    "full": lambda _, relay: full(relay),
+    "evicting": lambda _, relay: full(relay, policy="allkeys-lru"),
+    "a replica of nobody": lambda _, relay: read_only(relay),
+    "flushed": _flushed_again_and_again,
+}
+
+
+@pytest.mark.parametrize("fault", _REDIS_FAULTS.values(), ids=_REDIS_FAULTS)
+async def test_users_are_answered_whatever_is_wrong_with_redis(
+    alone: Service, fault: Callable[[EmbeddedServers, Relay], AbstractAsyncContextManager[None]]
+) -> None:
+    callers = [alone.client() for _ in range(4)]
+
+    async def converse(caller: Client) -> None:
+        for number in range(2):
+            answer, seconds = await _timed(caller, f"/script tokens=20 rate=40 say={number}", reply={})
+            assert answer.status == 202, answer
+            assert seconds < _POSTED_WITHIN_SECONDS
+            reply_id = answer.json["reply"]["id"]
+            events = await caller.watch_whole(reply_id)
+            ended = await caller.reply(reply_id)
+            assert (ended["status"], ended["attempts"]) == ("completed", 1)
+            assert text_of(events) == ended["message"]["content"]
+            assert endings_of(events) == ["reply.completed"]
+
+    async with open_relay(alone.redis_url) as relay, fault(alone.servers, relay):
+        logged_before = [len(worker.whole_log()) for worker in alone.workers]
+        began_at = asyncio.get_running_loop().time()
+        await asyncio.gather(*(converse(caller) for caller in callers))
+        seconds = asyncio.get_running_loop().time() - began_at
+        for worker, before in zip(alone.workers, logged_before, strict=True):
+            complaints = [line for line in worker.whole_log()[before:].splitlines() if '"error"' in line]
+            assert len(complaints) <= seconds + 1, complaints
+        limited = alone.client()
+        statuses = [(await _timed(limited, f"number {number}"))[0].status for number in range(_LIMIT + 2)]
+        assert set(statuses) <= {201, 429}
+    await _ready(callers[0], "ready")
+    for caller in callers:
+        assert [message["seq"] for message in (await caller.page(order="asc"))["data"]] == [1, 2, 3, 4]
 
 
 async def test_running_reply_is_cancelled_when_redis_hangs(alone: Service, caller: Client) -> None:

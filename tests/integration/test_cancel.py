@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 
-from message_service.errors import ReplyNotCancellable, ReplyNotFound
+from message_service.errors import ClaimLost, ReplyNotCancellable, ReplyNotFound
 from message_service.ids import ConversationId, UserId, new_reply_id
 from message_service.messages.reply import FinishReason, Outcome, ReplyStatus
 from message_service.store.database import Database
 from tests.fixtures.samples import USER, completed, failed
 from tests.fixtures.stores import everything_in
-from tests.integration.steps import WORKER, Steps
+from tests.fixtures.waiting import eventually
+from tests.integration.steps import OTHER_WORKER, WORKER, Steps
 
 
 async def test_reply_ends_at_once_when_it_waits_for_a_worker(steps: Steps, database: Database) -> None:
@@ -55,6 +56,20 @@ async def test_worker_is_asked_to_stop_when_the_reply_runs(steps: Steps, databas
     assert stored.is_cancel_requested
     assert (stored.status, stored.epoch, stored.owner) == (ReplyStatus.RUNNING, 1, WORKER)
     assert await database.audit.count_documents({"action": "reply.cancel_requested"}) == 1
+
+
+async def test_another_worker_can_take_the_reply_when_the_asked_one_does_not_stop(steps: Steps) -> None:
+    claimed = await steps.claim(await steps.ask())
+    await steps.finishing.cancel(claimed.id, USER)
+    assert await steps.claims.claim(claimed.id, OTHER_WORKER) is None, "its worker has a moment to hear of it"
+    await steps.claims.renew([claimed.id], WORKER)
+    taken = await eventually(
+        lambda: steps.claims.claim(claimed.id, OTHER_WORKER), seconds=5, what="another worker takes it"
+    )
+    assert taken is not None
+    assert (taken.epoch, taken.is_cancel_requested) == (2, True)
+    with pytest.raises(ClaimLost):
+        await steps.finishing.finish(claimed, completed())
 
 
 async def test_next_worker_knows_when_the_asked_one_died(steps: Steps) -> None:

@@ -231,8 +231,18 @@ async def test_sweep_looks_at_nothing_when_every_lease_holds(
     for number in range(10):
         await steps.claim(await in_conversation(steps, number))
     await Claims(logged_database, lease_seconds=10).lost_ones(BOTH_KINDS, limit=10)
-    assert command_log.names == ["find", "find"]
+    assert command_log.names == ["find"] * (1 + len(BOTH_KINDS))
     for command in list(command_log.commands):
         asked = {field: command[field] for field in ("find", "filter", "sort", "limit", "projection")}
         explained = await logged_database.database.command({"explain": asked, "verbosity": "executionStats"})
         assert explained["executionStats"]["totalKeysExamined"] == 0
+
+
+async def test_sweep_finds_replies_before_variants_before_summaries(database: Database, steps: Steps) -> None:
+    ids = [(await in_conversation(steps, number)).id for number in range(3)]
+    kinds = [WorkKind.SUMMARY, WorkKind.VARIANT, WorkKind.REPLY]
+    for reply_id, kind in zip(ids, kinds, strict=True):
+        await database.replies.update_one({"_id": reply_id}, {"$set": {"kind": kind.value}})
+    claims = Claims(database, lease_seconds=10)
+    assert await claims.lost_ones(tuple(WorkKind), limit=10) == ids[::-1]
+    assert await claims.lost_ones(tuple(WorkKind), limit=1) == ids[2:]

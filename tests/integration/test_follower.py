@@ -15,7 +15,7 @@ from message_service.live.channel import LANES, Channel, channel_key, encode, la
 from message_service.live.event import START, Placed, Position, Step, Text
 from message_service.live.follower import Follower, Subscription
 from message_service.relay import Relay, open_relay
-from tests.fixtures.redis_faults import nobodys_url
+from tests.fixtures.redis_faults import nobodys_url, refusing_writes
 
 KEPT_SECONDS = 60
 
@@ -223,3 +223,17 @@ async def test_watcher_catches_up_later_when_redis_was_away_for_a_moment(
                 await second.next(wait_seconds=1)
             await relay.ping()
             assert await take(second, 5) == events
+
+
+async def test_further_watcher_joins_when_redis_refuses_to_write(
+    relay: Relay, channel: Channel, follower: Follower
+) -> None:
+    first = new_reply_id()
+    beside = next(other for other in iter(new_reply_id, None) if lane_of(other) == lane_of(first))
+    async with follower.subscribe(first, after=START) as watching:
+        assert await watching.next(wait_seconds=0.2) == []
+        async with refusing_writes(relay), follower.subscribe(beside, after=START) as joined:
+            assert await joined.next(wait_seconds=0.1) == []
+        async with follower.subscribe(beside, after=START) as joined:
+            await append(channel, beside, pieces(1))
+            assert await joined.next(wait_seconds=10) == pieces(1)

@@ -9,7 +9,7 @@ from message_service.errors import RateLimited, RelayUnavailable
 from message_service.ids import UserId
 from message_service.limits.rate import WINDOW_SECONDS, Allowance, RateLimiter
 from message_service.relay import Relay, open_relay
-from tests.fixtures.redis_faults import nobodys_url, refusing_writes
+from tests.fixtures.redis_faults import full, nobodys_url, read_only, refusing_writes
 from tests.fixtures.samples import USER
 
 LIMIT = 100
@@ -109,3 +109,22 @@ async def test_nobody_counts_when_redis_refuses_to_write(limiter: RateLimiter, r
     await asyncio.sleep(0)
     await relay.ping()
     assert (await limiter.spend(USER)).remaining == 99
+
+
+async def test_nobody_counts_when_redis_is_full(limiter: RateLimiter, relay: Relay) -> None:
+    await limiter.spend(USER)
+    for is_script_known in (True, False):
+        if not is_script_known:
+            await relay.quick.script_flush()
+        async with full(relay):
+            with pytest.raises(RelayUnavailable):
+                await limiter.spend(USER)
+    assert (await limiter.spend(USER)).remaining == 98
+
+
+async def test_nobody_counts_or_refunds_when_redis_became_a_replica(limiter: RateLimiter, relay: Relay) -> None:
+    await limiter.spend(USER)
+    async with read_only(relay):
+        with pytest.raises(RelayUnavailable):
+            await limiter.spend(USER)
+        await limiter.refund(USER)

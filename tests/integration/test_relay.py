@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from message_service.errors import InvalidSettings, RelayUnavailable
 from message_service.relay import Relay, open_relay
@@ -58,3 +59,28 @@ async def test_ping_asks_redis_itself_when_everything_rests(relay: Relay) -> Non
 async def test_start_is_refused_when_the_url_is_none() -> None:
     with pytest.raises(InvalidSettings, match="MESSAGE_SERVICE_REDIS_URL"):
         Relay("http://localhost:6379")
+
+
+def test_failure_is_told_when_uvloop_has_closed_the_connection_that_is_written_to() -> None:
+    async def write_after_a_reset() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with open_relay(f"redis://127.0.0.1:{port}/0") as relay:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.transport.abort()
+            await writer.wait_closed()
+            # What redis-py does on a connection that was lost since it was last used.
+            with pytest.raises(RelayUnavailable), relay.reaching():
+                writer.writelines([b"PING\r\n"])
+            assert relay.is_resting
+        server.close()
+        await server.wait_closed()
+
+    uvloop.run(write_after_a_reset())
+
+
+def test_errors_of_our_own_are_not_taken_for_a_lost_redis() -> None:
+    relay = Relay("redis://127.0.0.1:1/0")
+    with pytest.raises(RuntimeError, match="ours"), relay.reaching():
+        raise RuntimeError("ours")
+    assert not relay.is_resting

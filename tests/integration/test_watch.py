@@ -164,7 +164,7 @@ async def test_end_is_seen_at_once_when_a_waiting_reply_is_cancelled(stage: Stag
 
 async def test_failure_is_seen_when_there_is_no_text(stage: Stage) -> None:
     async with stage.worker(max_attempts=1):
-        reply = await stage.ask("/script fail=overloaded")
+        reply = await stage.ask("/script fail=empty")
         sights = await stage.watch(reply)
     found = closed(sights).found
     assert found.reply.status is ReplyStatus.FAILED

@@ -10,7 +10,7 @@ from message_service.ids import ReplyId, WorkerId, new_reply_id
 from message_service.messages.reply import WorkKind
 from message_service.relay import Relay, open_relay
 from message_service.work.queue import GROUP, Depth, Hint, WorkQueue
-from tests.fixtures.redis_faults import nobodys_url, refusing_writes
+from tests.fixtures.redis_faults import full, nobodys_url, read_only, refusing_writes
 from tests.integration.steps import OTHER_WORKER, WORKER
 
 BOTH_KINDS = tuple(WorkKind)
@@ -190,3 +190,68 @@ async def test_announcing_fails_silently_when_redis_refuses_to_write(queue: Work
     await relay.ping()
     ids = await announced(queue, 1)
     assert [hint.reply_id for hint in await read(queue, 1)] == ids
+
+
+async def test_order_is_reply_variant_summary_when_there_is_room_for_one(queue: WorkQueue) -> None:
+    assert await queue.read(BOTH_KINDS, WORKER, limit=1) == [], "the group was made"
+    wanted: list[ReplyId] = []
+    backlog = {kind: await announced(queue, 3, kind) for kind in reversed(WorkKind)}
+    for kind in WorkKind:
+        wanted += backlog[kind]
+    got: list[ReplyId] = []
+    for _ in wanted:
+        hints = await queue.read(BOTH_KINDS, WORKER, limit=1)
+        assert len(hints) == 1
+        got.append(hints[0].reply_id)
+    assert got == wanted
+
+
+async def test_no_more_is_read_than_there_is_room_for(queue: WorkQueue) -> None:
+    assert await queue.read(BOTH_KINDS, WORKER, limit=1) == [], "the group was made"
+    replies = await announced(queue, 3)
+    (first, *rest) = await announced(queue, 4, WorkKind.VARIANT)
+    hints = await queue.read(BOTH_KINDS, WORKER, limit=4)
+    assert [hint.reply_id for hint in hints] == [*replies, first]
+    assert await queue.depth(WorkKind.VARIANT) == Depth(waiting=len(rest), in_process=1)
+
+
+async def test_hints_of_several_kinds_are_none_lost_when_they_come_to_a_waiting_reader(queue: WorkQueue) -> None:
+    assert await queue.read(BOTH_KINDS, WORKER, limit=1) == [], "the group was made"
+    reading = asyncio.create_task(read(queue, 9))
+    await asyncio.sleep(0)
+    for kind in reversed(WorkKind):
+        for _ in range(3):
+            queue.announce(new_reply_id(), kind)
+    hints = await reading
+    assert len({hint.reply_id for hint in hints}) == 9
+
+
+async def test_reader_does_not_spin_when_groups_vanish_as_fast_as_they_are_made(queue: WorkQueue, relay: Relay) -> None:
+    began_at = asyncio.get_running_loop().time()
+    for _ in range(4):
+        assert await queue.read(BOTH_KINDS, WORKER, limit=1) == []
+        await relay.quick.flushdb()
+    assert asyncio.get_running_loop().time() - began_at > 1.2
+
+
+async def test_reading_says_so_and_announcing_is_silent_when_redis_became_a_replica(
+    queue: WorkQueue, relay: Relay
+) -> None:
+    await announced(queue, 1)
+    (hint,) = await read(queue, 1)
+    async with read_only(relay):
+        await announced(queue, 2)
+        queue.settle(hint)
+        await queue.drain()
+        assert await queue.reclaim(BOTH_KINDS, WORKER) == []
+        with pytest.raises(RelayUnavailable):
+            await queue.read(BOTH_KINDS, WORKER, limit=1)
+
+
+async def test_what_is_queued_can_still_be_read_when_redis_is_full(queue: WorkQueue, relay: Relay) -> None:
+    assert await queue.read(BOTH_KINDS, WORKER, limit=1) == [], "the group was made"
+    ids = await announced(queue, 2)
+    async with full(relay):
+        await announced(queue, 2)
+        hints = await queue.read(BOTH_KINDS, WORKER, limit=10)
+    assert [hint.reply_id for hint in hints] == ids

@@ -13,11 +13,12 @@ from message_service.live.writer import LiveWriter
 from message_service.messages.reply import Reply, ReplyStatus, WorkKind, first_take
 from message_service.relay import Relay
 from message_service.store.database import Database
+from message_service.wiring import open_worker
 from message_service.work.queue import Depth
 from tests.fixtures.redis_faults import nobodys_url
 from tests.fixtures.samples import USER, completed
 from tests.integration.stage import Stage, open_stage, rested, shown_text, stored_text
-from tests.integration.steps import OTHER_WORKER, Steps
+from tests.integration.steps import LEASE_SECONDS, OTHER_WORKER, Steps
 
 LONG = "/script tokens=1500 rate=100\nOne word after another."
 """Fifteen seconds of it, if nobody stops it."""
@@ -209,3 +210,18 @@ async def test_worker_stops_at_once_when_it_has_nothing_to_do(stage: Stage) -> N
         assert worker.in_process == 0
         stopped_at = loop.time()
     assert loop.time() - stopped_at < 2
+
+
+async def test_replies_of_a_dead_worker_run_at_once_when_another_replaces_it(stage: Stage, steps: Steps) -> None:
+    dead = WorkerId("wrk_dead")
+    reply = await stage.ask("/script rate=max say=hello")
+    await steps.claim(reply, dead)
+    settings = stage.settings.model_copy(update={"sweep_interval_seconds": 3600})
+    async with open_worker(settings, tuple(WorkKind), worker_id=WorkerId("wrk_new"), replaces=dead) as worker:
+        running = asyncio.create_task(worker.run())
+        # Sooner than the lease would be over, and without a sweep of its own time.
+        async with asyncio.timeout(LEASE_SECONDS / 2):
+            found = await stage.ended(reply)
+        worker.stop()
+        await running
+    assert (found.reply.status, found.reply.attempts) == (ReplyStatus.COMPLETED, 2)

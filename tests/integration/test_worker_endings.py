@@ -19,7 +19,7 @@ LONG = "/script tokens=1500 rate=100\nOne word after another."
 
 async def test_attempt_is_made_again_when_the_provider_fails_for_a_moment(stage: Stage) -> None:
     async with stage.worker():
-        reply = await stage.ask("/script fail=overloaded attempts=1\nSecond time lucky.")
+        reply = await stage.ask("/script fail=cut@0 attempts=1\nSecond time lucky.")
         found = await stage.ended(reply)
     assert (found.reply.status, found.reply.attempts) == (ReplyStatus.COMPLETED, 2)
     assert stored_text(found) == "Second time lucky."
@@ -27,11 +27,33 @@ async def test_attempt_is_made_again_when_the_provider_fails_for_a_moment(stage:
 
 async def test_reply_fails_visibly_when_attempts_are_used_up(stage: Stage) -> None:
     async with stage.worker(max_attempts=2):
-        reply = await stage.ask("/script fail=overloaded")
+        reply = await stage.ask("/script fail=empty")
         found = await stage.ended(reply)
     assert (found.reply.status, found.reply.attempts, found.message) == (ReplyStatus.FAILED, 2, None)
     assert found.reply.error is not None
-    assert found.reply.error.code == "provider_overloaded"
+    assert found.reply.error.code == "provider_empty_response"
+
+
+async def test_outage_costs_no_attempt_when_it_passes(stage: Stage) -> None:
+    async with stage.worker(max_attempts=1):
+        reply = await stage.ask("/script fail=unreachable attempts=3\nBack again.")
+        found = await stage.ended(reply)
+    assert (found.reply.status, found.reply.attempts, found.reply.epoch) == (ReplyStatus.COMPLETED, 1, 4)
+    assert stored_text(found) == "Back again."
+
+
+async def test_outage_ends_in_one_failure_at_the_deadline_when_it_lasts(
+    stores_of_the_stage: dict[str, Any],
+) -> None:
+    async with open_stage(**stores_of_the_stage, reply_deadline_seconds=2) as stage, stage.worker(max_attempts=1):
+        found = await stage.ended(await stage.ask("/script fail=unreachable"))
+    reply = found.reply
+    assert (reply.status, found.message) == (ReplyStatus.FAILED, None)
+    assert reply.finished_at is not None
+    assert (reply.finished_at - reply.created_at).total_seconds() >= 2, "nothing is given up before the deadline"
+    assert reply.error is not None
+    assert reply.error.code == "deadline_exceeded"
+    assert "The provider cannot be reached." in reply.error.detail
 
 
 async def test_reply_fails_visibly_when_it_killed_every_worker_that_tried(stage: Stage, database: Database) -> None:

@@ -166,19 +166,21 @@ async def test_trip_goes_on_when_a_caller_leaves() -> None:
     assert station.trips == [["a", "b"]]
 
 
-async def test_call_is_made_when_its_caller_leaves_before_the_trip() -> None:
+async def test_call_is_not_made_when_its_caller_leaves_before_the_trip() -> None:
     station = Station()
     together: Coalescer[str, str] = Coalescer(station.travel, max_items=10)
     first = together.submit("a")
     await station.departed(1)
     leaving = asyncio.create_task(together.call("b"))
     await asyncio.sleep(0)
+    staying = together.submit("c")
     leaving.cancel()
     station.end(0)
     await first
     await station.departed(2)
-    assert station.trips[1] == ["b"]
+    assert station.trips[1] == ["c"]
     station.end(1)
+    await staying
     await together.drain()
 
 

@@ -9,12 +9,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from message_service import __version__
-from message_service.api import history, limits, messages, operations, replies, usage, variants
+from message_service.api import dead_letters, history, limits, messages, operations, replies, usage, variants
 from message_service.api.context import request_id_of
 from message_service.api.envelope import Envelope
 from message_service.api.errors import problem_response
 from message_service.api.fast_lane import FastLane
 from message_service.api.openapi import document
+from message_service.api.patience import Patience
 from message_service.api.schemas import CreateMessage, ReplyRequest, SetLimits
 from message_service.errors import (
     BodyTooLarge,
@@ -32,6 +33,7 @@ _ROUTERS = (
     replies.router,
     usage.router,
     limits.router,
+    dead_letters.router,
     operations.router,
 )
 
@@ -46,7 +48,7 @@ def create_app(services: ApiServices) -> ASGIApp:
         if isinstance(route, APIRoute) and route.endpoint in (messages.create_message, history.list_messages)
         for method in route.methods or ()
     }
-    return Envelope(FastLane(app, hot), services.metrics)
+    return Envelope(Patience(FastLane(app, hot)), services.metrics)
 
 
 def openapi_document() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import re
 from time import perf_counter
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from message_service.api.errors import problem_response
@@ -11,6 +12,8 @@ from message_service.logs import about_request, log
 from message_service.metrics import Metrics
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+_CLIENT_LEFT = 499
+"""As nginx counts it; never sent."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -46,6 +49,9 @@ class Envelope:
         log_context = about_request.set(request_id)
         try:
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            # It left before it had sent its request: there is nobody to answer, and nothing broke.
+            status = _CLIENT_LEFT
         except Exception as fault:
             log.exception("request.broke", route=_route(scope))
             if has_begun:

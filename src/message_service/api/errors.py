@@ -22,6 +22,7 @@ TABLE: Final[dict[type[MessageServiceError], tuple[int, str]]] = {
     errors.RouteNotFound: (404, "not_found"),
     errors.MessageNotFound: (404, "message_not_found"),
     errors.ReplyNotFound: (404, "reply_not_found"),
+    errors.DeadLetterNotFound: (404, "dead_letter_not_found"),
     errors.MessageImmutable: (405, "message_immutable"),
     errors.MethodNotAllowed: (405, "method_not_allowed"),
     errors.ConversationFull: (409, "conversation_full"),

@@ -12,7 +12,8 @@ from message_service.messages.message import (
     MAX_METADATA_VALUE_CHARACTERS,
     Role,
 )
-from message_service.messages.reply import FinishReason, ReplyStatus
+from message_service.messages.reply import FinishReason, ReplyStatus, WorkKind
+from message_service.store.dead_letters import DeadLetterState
 
 MAX_INSTRUCTIONS_CHARACTERS = 20_000
 
@@ -226,7 +227,7 @@ class ReplyShape(BaseModel):
     message_id: str = Field(description="The user message it answers.")
     conversation_id: str
     stream_url: str
-    position: int | None = Field(None, description="Replies of the conversation that come before this one.")
+    position: int | None = Field(None, description="Replies that come before this one; falls to 0.")
     attempts: int
     created_at: datetime
     started_at: datetime | None = None
@@ -257,6 +258,40 @@ class PageShape(BaseModel):
 class RepliesShape(BaseModel):
     object: Literal["list"]
     data: list[ReplyShape]
+
+
+class DeadLetterQuery(BaseModel):
+    """Query parameters of a listing of failed replies."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: Digits = Field(50, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=64, description="`next_cursor` of the page before.")
+    state: Literal["open", "retried", "dropped"] = Field("open", description="Which.")
+    user_id: ExternalId | None = None
+    code: str | None = Field(None, max_length=64, description="Only those that failed with this code.")
+
+
+class DeadLetterShape(BaseModel):
+    id: str = Field(description="The id of the reply that failed.")
+    object: Literal["dead_letter"]
+    state: DeadLetterState
+    message_id: str = Field(description="The user message it was to answer.")
+    user_id: str
+    conversation_id: str
+    kind: WorkKind
+    error: ReplyErrorShape
+    attempts: int
+    asked_at: datetime
+    failed_at: datetime
+    retried_as: str | None = Field(None, description="The reply that retries it.")
+
+
+class DeadLettersShape(BaseModel):
+    object: Literal["list"]
+    data: list[DeadLetterShape]
+    has_more: bool
+    next_cursor: str | None = None
 
 
 class FieldFaultShape(BaseModel):
@@ -296,6 +331,14 @@ class DependencyShape(BaseModel):
     detail: str | None = None
 
 
+class QueueShape(BaseModel):
+    status: Literal["ok", "full", "unknown"]
+    waiting: int
+    most_waiting: int
+
+
 class ReadyShape(BaseModel):
-    status: Literal["ready", "degraded", "unavailable"]
+    status: Literal["ready", "degraded", "overloaded", "unavailable"]
+    detail: str
     dependencies: dict[str, DependencyShape]
+    queue: QueueShape

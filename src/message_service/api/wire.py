@@ -6,6 +6,7 @@ from message_service.clock import rfc3339
 from message_service.messages.message import Message
 from message_service.messages.reply import Reply, Usage
 from message_service.store.database import Row
+from message_service.store.dead_letters import DeadLetter
 from message_service.store.mapping import usage_from_row
 from message_service.store.replies import ReplyWithMessage
 
@@ -112,4 +113,23 @@ def found_reply_json(found: ReplyWithMessage, *, partial_text: str | None = None
         json["message"] = message_json(found.message)
     if partial_text:
         json["partial_text"] = partial_text
+    return json
+
+
+def dead_letter_json(letter: DeadLetter) -> Json:
+    json: Json = {
+        "id": letter.reply_id,
+        "object": "dead_letter",
+        "state": letter.state.value,
+        "message_id": letter.message_id,
+        "user_id": letter.user_id,
+        "conversation_id": letter.conversation_id,
+        "kind": letter.kind.value,
+        "error": {"code": letter.error.code, "detail": letter.error.detail},
+        "attempts": letter.attempts,
+        "asked_at": rfc3339(letter.asked_at),
+        "failed_at": rfc3339(letter.failed_at),
+    }
+    if letter.retried_as is not None:
+        json["retried_as"] = letter.retried_as
     return json

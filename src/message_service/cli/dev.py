@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -17,6 +17,7 @@ from message_service.cli.supervisor import Supervised, keep_running
 from message_service.embedded.child import Child, start_child, stop_children
 from message_service.embedded.servers import EmbeddedServers, ServerName, start_embedded_servers
 from message_service.errors import StartRefused
+from message_service.ids import WorkerId, new_worker_id
 from message_service.settings import ENVIRONMENT_PREFIX, Settings
 
 _READY_SECONDS = 60.0
@@ -66,8 +67,11 @@ class _Development:
                 self._settings.data_dir, names=self._embedded, pause=self._signals.pause
             )
         environment = self._environment()
-        for name, arguments in (("api", ["serve"]), ("worker", ["work"])):
-            run = partial(_run_command, arguments, environment)
+        starts: dict[str, Callable[[], Child]] = {
+            "api": partial(_run_command, ["serve"], environment),
+            "worker": _WorkerStart(environment),
+        }
+        for name, run in starts.items():
             self._processes[name] = Supervised(name, run(), run, self._notify)
         await_ready(
             self._settings.host,
@@ -132,6 +136,21 @@ class _Development:
                 raise StartRefused(
                     f"The {name} ended with exit code {exit_code} before it was ready. What it wrote is above."
                 )
+
+
+class _WorkerStart:
+    """Starts the worker, each time as another one that takes over from the last, which has ended."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self._last: WorkerId | None = None
+
+    def __call__(self) -> Child:
+        worker_id = new_worker_id()
+        replaces = [] if self._last is None else ["--replaces", self._last]
+        child = _run_command(["work", "--id", worker_id, *replaces], self._environment)
+        self._last = worker_id
+        return child
 
 
 def _run_command(arguments: Sequence[str], environment: dict[str, str]) -> Child:

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from message_service.cli import dead_letters
 from message_service.errors import StartRefused, Unavailable
+from message_service.ids import WorkerId
 from message_service.messages.reply import WorkKind
 
 START_REFUSED_EXIT_CODE = 2
@@ -18,6 +20,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # its tracebacks print local variables, secrets among them
 )
+
+
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main() -> None:
@@ -64,6 +69,10 @@ def work(
     kind: Annotated[
         list[WorkKind] | None, typer.Option(help="What this worker takes. Repeat it for several; all when left out.")
     ] = None,
+    id_: Annotated[str | None, typer.Option("--id", hidden=True, help="Its name in the store.")] = None,
+    replaces: Annotated[
+        str | None, typer.Option(hidden=True, help="A dead worker, whose replies run again at once.")
+    ] = None,
 ) -> None:
     """Run a worker that answers queued replies."""
     from message_service.cli.open_files import raise_open_files_limit
@@ -71,7 +80,12 @@ def work(
     from message_service.wiring import run_worker
 
     raise_open_files_limit()
-    run_worker(load_settings(), tuple(kind or WorkKind))
+    run_worker(
+        load_settings(),
+        tuple(kind or WorkKind),
+        worker_id=WorkerId(id_) if id_ else None,
+        replaces=WorkerId(replaces) if replaces else None,
+    )
 
 
 @app.command()

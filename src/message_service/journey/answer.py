@@ -33,7 +33,6 @@ from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy, TryAgain
 
 _PAUSE_BEFORE_FINISHING_AGAIN_SECONDS = 0.2
-_LATE = ReplyError("deadline_exceeded", "The reply was not finished before its deadline.")
 _TRIED_TOO_OFTEN = ReplyError("too_many_attempts", "The reply was tried too often without an end.")
 
 
@@ -96,7 +95,7 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
         draft.writer.write(earlier_text)
         return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
     if _remaining_seconds(claimed) <= 0:
-        return draft.failed(_LATE)
+        return draft.failed(_late(claimed))
     if claimed.attempts > desk.retry.max_attempts:
         return draft.failed(_TRIED_TOO_OFTEN)
 
@@ -108,7 +107,7 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
     except ProviderError as error:
         return await _after_failure(claimed, draft, error, desk)
     except TimeoutError:
-        return _after_deadline(draft, desk)
+        return _after_deadline(claimed, draft, desk)
     except MessageNotFound:
         return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
     except asyncio.CancelledError:
@@ -160,10 +159,16 @@ async def _earlier_text(claimed: Reply, desk: WritingDesk) -> str:
         return ""
 
 
-def _after_deadline(draft: Draft, desk: WritingDesk) -> Outcome:
+def _after_deadline(claimed: Reply, draft: Draft, desk: WritingDesk) -> Outcome:
     if draft.writer.text:
-        return draft.ended(desk.counter, ReplyStatus.INCOMPLETE, FinishReason.ERROR, _LATE)
-    return draft.failed(_LATE)
+        return draft.ended(desk.counter, ReplyStatus.INCOMPLETE, FinishReason.ERROR, _late(claimed))
+    return draft.failed(_late(claimed))
+
+
+def _late(claimed: Reply) -> ReplyError:
+    """The deadline as the error, with what held the reply up until then."""
+    setback = f" What held it up: {claimed.setback.detail}" if claimed.setback is not None else ""
+    return ReplyError("deadline_exceeded", f"The reply was not finished before its deadline.{setback}")
 
 
 async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, desk: WritingDesk) -> Outcome | None:
@@ -173,12 +178,18 @@ async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, des
     if draft.writer.text:
         # Text was shown: keeping it, marked incomplete, beats mixing it with another answer.
         return draft.ended(desk.counter, ReplyStatus.INCOMPLETE, FinishReason.ERROR, _told(error))
-    decision = desk.retry.decide(error, attempts=claimed.attempts, remaining_seconds=_remaining_seconds(claimed))
+    decision = desk.retry.decide(
+        error, attempts=claimed.attempts, claims=claimed.epoch, remaining_seconds=_remaining_seconds(claimed)
+    )
     if isinstance(decision, TryAgain):
-        spent = draft.tally.spent(is_last_kept=False)
-        if not await desk.claims.hand_back(
-            claimed, delay_seconds=decision.after_seconds, is_attempt_counted=True, spent=spent
-        ):
+        is_ours = await desk.claims.hand_back(
+            claimed,
+            delay_seconds=decision.after_seconds,
+            is_attempt_counted=decision.is_attempt_counted,
+            why=_told(error),
+            spent=draft.tally.spent(is_last_kept=False),
+        )
+        if not is_ours:
             raise ClaimLost
         return None
     return draft.failed(_told(error))

@@ -22,7 +22,10 @@ class CancelDesk:
 async def cancel(reply_id: ReplyId, user_id: UserId, *, desk: CancelDesk) -> Reply:
     """The reply as it stands now: cancelled, or running with its worker asked to stop.
 
-    The worker hears of it at its next sweep, half a second at most. Raises `ReplyNotFound`, `ReplyNotCancellable`.
+    The worker hears of it within a third of a second; when it does not, because it died or hangs, another
+    worker takes the reply over and ends it, about a second after the request.
+
+    Raises `ReplyNotFound`, `ReplyNotCancellable`.
     """
     cancelled = await desk.finishing.cancel(reply_id, user_id)
     if cancelled.ended is not None:

@@ -40,8 +40,8 @@ async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, budg
         temperature=asked.temperature,
         stop=asked.stop,
         cache_key=sha256(reply.conversation_key.encode()).hexdigest()[:32],
-        attempt_id=f"{reply.id}.{reply.attempts}",
-        attempt=reply.attempts,
+        attempt_id=f"{reply.id}.{reply.epoch}",
+        attempt=reply.epoch,
     )
 
 

@@ -1,6 +1,6 @@
 """The first step: a message comes in, and is either refused or stored for good.
 
-idempotency -> rate limit -> sanitise -> accept -> nudge the queue.
+idempotency -> room in the queue -> rate limit -> sanitise -> accept -> nudge the queue.
 """
 
 from dataclasses import dataclass, field
@@ -39,6 +39,7 @@ from message_service.messages.reply import Asked, NewReply, WorkKind
 from message_service.safety.sanitise import is_blank, sanitise
 from message_service.store.accept import Acceptance
 from message_service.store.accept_plan import Submission
+from message_service.store.backlog import Backlog
 from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
 from message_service.store.messages import Messages
 from message_service.work.queue import WorkQueue
@@ -77,6 +78,7 @@ class FrontDesk:
     acceptance: Acceptance
     messages: Messages
     queue: WorkQueue
+    backlog: Backlog
     reply_deadline_seconds: float
     estimator: Estimator | None = None
     """None: budgets are off, and nothing is looked up."""
@@ -86,11 +88,13 @@ async def submit(draft: Draft, *, claim: IdempotencyClaim | None, desk: FrontDes
     """Check the message, keep it, and queue the reply it asks for.
 
     Returns only when a majority holds it. Raises `RateLimited`, `QuotaExceeded`, `ValidationFailed`, `ContentTooLong`,
-    `ConversationFull`, `IdempotencyKeyReused`; and `StoreUnavailable`, after which the same key tells
-    what happened.
+    `ConversationFull`, `IdempotencyKeyReused`, `Overloaded` (nothing is stored then); and `StoreUnavailable`,
+    after which the same key tells what happened.
     """
     if claim is not None and (first := await desk.idempotency.find(claim)) is not None:
         return Receipt(first, None)
+    if draft.asked is not None:
+        await desk.backlog.require_room()
     allowance = await spend_allowance(draft.user_id, desk)
     content = checked_content(draft.content)
     tokens = await desk.counter.count_beside(content)
@@ -115,6 +119,7 @@ async def submit(draft: Draft, *, claim: IdempotencyClaim | None, desk: FrontDes
                 metadata=checked_metadata(draft.metadata),
             ),
             reply=reply,
+            ahead=desk.backlog.ahead,
             idempotency=claim,
         )
     )
@@ -130,6 +135,7 @@ async def ask_again(
     answered = await desk.messages.find_visible(message_id, user_id)
     if answered.role is not Role.USER:
         raise ValidationFailed([FieldFault("", "Only a user's message can be answered.")])
+    await desk.backlog.require_room()
     allowance = await spend_allowance(user_id, desk)
     key = conversation_key(user_id, answered.conversation_id)
     accepted = await desk.acceptance.accept(
@@ -138,6 +144,7 @@ async def ask_again(
             conversation_id=answered.conversation_id,
             answered=answered,
             reply=await _new_reply(asked, WorkKind.VARIANT, key, 0, desk),
+            ahead=desk.backlog.ahead,
             idempotency=claim,
         )
     )
@@ -208,6 +215,9 @@ async def _receipt(accepted: Accepted, allowance: Allowance, desk: FrontDesk) ->
 def _nudge(accepted: Accepted, desk: FrontDesk) -> None:
     reply_id = accepted.reply.id if accepted.reply is not None else None
     log.debug("message.accepted", message=accepted.message.id, reply=reply_id)
+    if accepted.reply is None:
+        return
+    desk.backlog.added(is_next=accepted.is_next)
     # Behind another reply of its conversation it is told of when its turn comes.
-    if accepted.reply is not None and accepted.position == 0:
+    if accepted.is_next:
         desk.queue.announce(accepted.reply.id, accepted.reply.kind)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha1
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
 from message_service.coalesce import Coalescer
 from message_service.errors import RateLimited, RelayUnavailable
@@ -77,21 +77,21 @@ class RateLimiter:
             return
 
     async def _check_all(self, users: Sequence[UserId]) -> Sequence[tuple[bool, Allowance]]:
-        try:
-            answers = await self._run(users)
-        except NoScriptError:
-            with self._relay.reaching():
-                await self._relay.quick.script_load(_SLIDING_LOG)
-            answers = await self._run(users)
-        except ResponseError as fault:
-            # It answers but does not write: out of memory, read-only, or without its replicas.
-            raise RelayUnavailable(str(fault)) from fault
+        answers = await self._run(users)
         return [
             (bool(allowed), Allowance(self._limit, remaining, reset_milliseconds / 1000))
             for allowed, remaining, reset_milliseconds in answers
         ]
 
     async def _run(self, users: Sequence[UserId]) -> list[tuple[int, int, int]]:
+        try:
+            return await self._run_known(users)
+        except NoScriptError:
+            with self._relay.reaching():
+                await self._relay.quick.script_load(_SLIDING_LOG)
+            return await self._run_known(users)
+
+    async def _run_known(self, users: Sequence[UserId]) -> list[tuple[int, int, int]]:
         with self._relay.reaching():
             pipeline = self._relay.quick.pipeline(transaction=False)
             for user in users:

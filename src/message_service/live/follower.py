@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from message_service.errors import RelayUnavailable
 from message_service.ids import ReplyId, new_worker_id
 from message_service.live.channel import LANES, Channel, channel_key, decode, lane_of
@@ -113,8 +115,8 @@ class _Lane:
                 pipeline.xadd(self._wake_key, {"wake": ""}, maxlen=1, approximate=False)
                 pipeline.expire(self._wake_key, _WAKE_KEPT_SECONDS)
                 await pipeline.execute()
-        except RelayUnavailable:
-            return  # the reader looks up within a second anyway
+        except (RelayUnavailable, ResponseError):
+            return  # gone, or full: the reader looks up within a second anyway
 
     async def _read_while_watched(self) -> None:
         while self._cursors:

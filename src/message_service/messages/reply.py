@@ -76,6 +76,8 @@ class WorkKind(StrEnum):
     """A person waits for the answer to what they just wrote."""
     VARIANT = "variant"
     """Somebody asked for another answer to an earlier message."""
+    SUMMARY = "summary"
+    """Background work: nobody waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,8 @@ class Reply:
     usage: Usage | None = None
     error: ReplyError | None = None
     reservation: Reservation | None = None
+    setback: ReplyError | None = None
+    """Why the last attempt was handed back to the queue."""
 
     @property
     def is_terminal(self) -> bool:

@@ -40,7 +40,7 @@ class Prompt:
     attempt_id: str = ""
     """Names this attempt at the provider, for its logs and ours."""
     attempt: int = 1
-    """Which attempt at the reply this is, from 1."""
+    """Which attempt at the reply this is, from 1; those are counted too that met an outage."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class Acceptance:
         )
 
     async def accept(self, submission: Submission) -> Accepted:
-        """Store the submission for good. The caller going away does not stop it.
+        """Store the submission for good. Once under way, the caller going away does not stop it.
 
         Raises `ConversationFull`, `ValidationFailed` (no such parent), `IdempotencyKeyReused`, and
         `StoreUnavailable` when the outcome is unknown.

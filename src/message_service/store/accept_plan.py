@@ -27,6 +27,8 @@ class Submission:
     answered: Message | None = None
     """The stored user message that gets another reply; then `message` is None."""
     reply: NewReply | None = None
+    ahead: int = 0
+    """Replies of others that come before it, should it be the next of its conversation."""
     idempotency: IdempotencyClaim | None = None
 
     @property
@@ -63,10 +65,11 @@ class Plan:
             key=submission.key, user_id=submission.user_id, conversation_id=submission.conversation_id
         )
         after, message = self._place_message(before, submission)
-        position = None
+        position, is_next = None, False
         reply = None
         if submission.reply is not None:
-            position = after.replies_ahead
+            is_next = after.replies_ahead == 0
+            position = submission.ahead if is_next else after.replies_ahead
             after = after.with_reply(submission.reply.id)
             reply = _queued(submission.reply, message, self._reserve(submission, submission.reply))
             fallback_head = message.id if submission.message is not None else before.head or message.id
@@ -78,7 +81,7 @@ class Plan:
         if submission.message is not None:
             self.messages.append(message_to_row(message))
         self._tell_audit(submission, message, reply)
-        accepted = Accepted(message=message, reply=reply, position=position)
+        accepted = Accepted(message=message, reply=reply, position=position, is_next=is_next)
         if submission.idempotency is not None:
             self.idempotency.append(submission.idempotency.to_row(accepted))
         self.conversations[submission.key] = after

@@ -16,6 +16,8 @@ class AuditAction(StrEnum):
     REPLY_ASKED = "reply.asked"
     REPLY_CANCEL_REQUESTED = "reply.cancel_requested"
     REPLY_ENDED = "reply.ended"
+    DEAD_LETTER_RETRIED = "dead_letter.retried"
+    DEAD_LETTER_DROPPED = "dead_letter.dropped"
 
 
 def audit_row(

@@ -9,8 +9,8 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
 from message_service.ids import ReplyId, WorkerId
-from message_service.messages.reply import Reply, Spending, WorkKind
-from message_service.store.database import Database, reaching_the_store
+from message_service.messages.reply import Reply, ReplyError, Spending, WorkKind
+from message_service.store.database import Database, Row, reaching_the_store
 from message_service.store.ledger import book_unfinished
 from message_service.store.mapping import reply_from_row
 from message_service.store.transaction import run_transaction
@@ -69,7 +69,8 @@ class Claims:
         with reaching_the_store():
             result = await self._replies.update_many(
                 {"owner": worker, "status": "running", "_id": {"$in": list(reply_ids)}},
-                [{"$set": {"lease_until": self._end_of_lease()}}],
+                # The lease of a cancelled reply is short on purpose.
+                [{"$set": {"lease_until": {"$cond": ["$is_cancel_requested", "$lease_until", self._end_of_lease()]}}}],
             )
         return result.matched_count
 
@@ -87,18 +88,26 @@ class Claims:
         return [row["_id"] for row in rows]
 
     async def hand_back(
-        self, claimed: Reply, *, delay_seconds: float, is_attempt_counted: bool, spent: Sequence[Spending] = ()
+        self,
+        claimed: Reply,
+        *,
+        delay_seconds: float,
+        is_attempt_counted: bool,
+        why: ReplyError | None = None,
+        spent: Sequence[Spending] = (),
     ) -> bool:
-        """Let the reply wait in the queue again for `delay_seconds`, and book what was `spent`.
+        """Let the reply wait in the queue again for `delay_seconds`; keep `why`, and book what was `spent`.
 
         False, and nothing booked: it was no longer ours.
         """
+        setback = {"setback": {"$literal": {"code": why.code, "detail": why.detail}}} if why is not None else {}
         back: list[dict[str, Any]] = [
             {
                 "$set": {
                     "status": "queued",
                     "not_before": {"$add": ["$$NOW", int(delay_seconds * 1000)]},
                     "attempts": {"$subtract": ["$attempts", 0 if is_attempt_counted else 1]},
+                    **setback,
                 }
             },
             {"$unset": ["owner", "lease_until"]},
@@ -122,22 +131,24 @@ class Claims:
             return await give(None)
 
     async def lost_ones(self, kinds: Sequence[WorkKind], *, limit: int) -> list[ReplyId]:
-        """Replies that can be claimed now, oldest first: nobody was told of them, or their worker is gone."""
-        wanted = [kind.value for kind in kinds]
+        """Replies that can be claimed now: nobody was told of them, or their worker is gone.
+
+        Those whose worker is gone first, then by kind in the order given, and the oldest of each first.
+        """
+        lost: list[ReplyId] = []
         with reaching_the_store():
-            expired = await self._replies.find(
-                {"status": "running", "kind": {"$in": wanted}, **_LEASE_IS_OVER},
-                {"_id": 1},
-                sort=[("lease_until", ASCENDING)],
-                limit=limit,
-            ).to_list()
-            ready = await self._replies.find(
-                {"status": "queued", "is_next": True, "kind": {"$in": wanted}, **_IS_DUE},
-                {"_id": 1},
-                sort=[("kind", ASCENDING), ("_id", ASCENDING)],
-                limit=limit,
-            ).to_list()
-        return [row["_id"] for row in [*expired, *ready]][:limit]
+            expired = {"status": "running", "kind": {"$in": [kind.value for kind in kinds]}, **_LEASE_IS_OVER}
+            lost += await self._ids(expired, ("lease_until", ASCENDING), limit)
+            for kind in kinds:
+                # One after the other: their names do not sort in the order of their priority.
+                if len(lost) < limit:
+                    ready = {"status": "queued", "is_next": True, "kind": kind.value, **_IS_DUE}
+                    lost += await self._ids(ready, ("_id", ASCENDING), limit - len(lost))
+        return lost
+
+    async def _ids(self, wanted: Row, order: tuple[str, int], limit: int) -> list[ReplyId]:
+        rows = await self._replies.find(wanted, {"_id": 1}, sort=[order], limit=limit).to_list()
+        return [row["_id"] for row in rows]
 
     async def expire(self, worker: WorkerId) -> int:
         """End all leases of a worker that is known to be dead; how many it had."""

@@ -13,7 +13,8 @@ from pymongo.errors import BulkWriteError, ConfigurationError, DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from message_service.errors import InvalidSettings, StoreUnavailable
+from message_service.errors import InvalidSettings, StartRefused, StoreUnavailable
+from message_service.logs import log
 from message_service.store.documents import ALL_DOCUMENTS
 
 Row = dict[str, Any]
@@ -39,6 +40,7 @@ class Database:
         self.idempotency: AsyncCollection[Row] = self.database["idempotency"]
         self.usage: AsyncCollection[Row] = self.database["usage"]
         self.accounts: AsyncCollection[Row] = self.database["accounts"]
+        self.dead_letters: AsyncCollection[Row] = self.database["dead_letters"]
         self.audit: AsyncCollection[Row] = self.database["audit"]
 
     async def ping(self) -> None:
@@ -52,7 +54,8 @@ async def open_database(url: str, name: str, *, role: str, with_indexes: bool) -
     """A connected database; `role` names this process in the server's log.
 
     A write counts when a majority holds it in its journal: implicit defaults weaken with an arbiter.
-    Raises `StoreUnavailable`, and `InvalidSettings` for a URL that cannot be one.
+    Raises `StoreUnavailable`, `InvalidSettings` for a URL that cannot be one, and `StartRefused` for a server without
+    transactions.
     """
     try:
         client: AsyncMongoClient[Row] = AsyncMongoClient(
@@ -74,11 +77,25 @@ async def open_database(url: str, name: str, *, role: str, with_indexes: bool) -
         raise InvalidSettings(f"MESSAGE_SERVICE_MONGODB_URL is not a MongoDB URL: {fault}") from fault
     try:
         database = Database(client, name)
+        await _require_transactions(client)
         with reaching_the_store(seconds=_INDEX_BUILD_SECONDS if with_indexes else OPERATION_SECONDS):
             await init_beanie(database.database, document_models=ALL_DOCUMENTS, skip_indexes=not with_indexes)
         yield database
     finally:
         await client.close()
+
+
+async def _require_transactions(client: AsyncMongoClient[Row]) -> None:
+    """Raises `StartRefused` on a server that has none; warns of what weakens a set."""
+    with reaching_the_store():
+        hello = await client.admin.command("hello")
+    if "setName" not in hello and hello.get("msg") != "isdbgrid":
+        raise StartRefused(
+            "This MongoDB is a standalone server, which has no transactions. Start mongod with --replSet and run "
+            "rs.initiate() once; a set of one member will do."
+        )
+    if hello.get("arbiters"):
+        log.warning("store.arbiter", advice="Replace it with a member that holds data: see `message-service doctor`.")
 
 
 def durable_options() -> tuple[ReadConcern, WriteConcern]:

@@ -104,6 +104,8 @@ class ReplyDocument(Document):
     error: dict[str, str] | None = None
     reservation: dict[str, Any] | None = None
     """What it set aside of its user's budget. Its end settles it, and it has one end."""
+    setback: dict[str, str] | None = None
+    """Why the last attempt was handed back."""
 
     class Settings:
         name = "replies"
@@ -125,6 +127,8 @@ class ReplyDocument(Document):
                 name="ready",
                 partialFilterExpression={"status": "queued", "is_next": True},
             ),
+            # Counted to know when there is too much: see `backlog`.
+            IndexModel([("status", ASCENDING)], name="waiting", partialFilterExpression={"status": "queued"}),
             IndexModel([("lease_until", ASCENDING)], name="leases", partialFilterExpression={"status": "running"}),
             IndexModel([("owner", ASCENDING)], name="owned", partialFilterExpression={"status": "running"}),
         ]
@@ -207,6 +211,31 @@ class AccountDocument(Document):
         name = "accounts"
 
 
+class DeadLetterDocument(Document):
+    """One for each reply that ended `failed`. `_id` is the reply id. Never any text."""
+
+    id: str  # type: ignore[assignment]
+    message_id: str
+    user_id: str
+    conversation_id: str
+    kind: str
+    asked: dict[str, Any]
+    error: dict[str, str]
+    attempts: int
+    asked_at: datetime
+    failed_at: datetime
+    state: str
+    retried_as: str | None = None
+
+    class Settings:
+        name = "dead_letters"
+        indexes: ClassVar = [
+            IndexModel([("state", ASCENDING), ("_id", ASCENDING)], name="by_state"),
+            IndexModel([("user_id", ASCENDING), ("state", ASCENDING), ("_id", ASCENDING)], name="by_user"),
+            IndexModel([("error.code", ASCENDING), ("state", ASCENDING), ("_id", ASCENDING)], name="by_code"),
+        ]
+
+
 class AuditDocument(Document):
     """Append-only: who did what to which message or reply, and when. Never any text."""
 
@@ -229,5 +258,6 @@ ALL_DOCUMENTS: list[type[Document]] = [
     IdempotencyDocument,
     UsageDocument,
     AccountDocument,
+    DeadLetterDocument,
     AuditDocument,
 ]

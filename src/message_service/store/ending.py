@@ -9,10 +9,11 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from message_service.clock import now
 from message_service.ids import MessageId, ReplyId
 from message_service.messages.message import Message, Role
-from message_service.messages.reply import Outcome, Reply, WorkKind
+from message_service.messages.reply import Outcome, Reply, ReplyStatus, WorkKind
 from message_service.store.accounts import charge
 from message_service.store.audit import AuditAction, audit_row
 from message_service.store.database import Database
+from message_service.store.dead_letters import dead_letter_row
 from message_service.store.ledger import book
 from message_service.store.mapping import (
     conversation_from_row,
@@ -42,7 +43,7 @@ class Ended:
 async def end_reply(
     database: Database, filter_: dict[str, Any], outcome: Outcome, session: AsyncClientSession
 ) -> Ended | None:
-    """End the one reply that `filter_` names: its state, its message, its usage, and the next one's turn.
+    """End the one reply that `filter_` names: state, message, usage, dead letter, the next one's turn.
 
     None, and nothing written, when no reply matches: the filter is the fence.
     """
@@ -76,6 +77,8 @@ async def end_reply(
         await database.messages.insert_one(message_to_row(message), session=session)
     await book(database, reply, outcome.spent, session)
     await charge(database, reply.user_id, reply.reservation, outcome.spent, session, is_released=True)
+    if outcome.status is ReplyStatus.FAILED:
+        await database.dead_letters.insert_one(dead_letter_row(reply, row), session=session)
     await database.audit.insert_one(
         audit_row(
             AuditAction.REPLY_ENDED,

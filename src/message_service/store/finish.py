@@ -14,6 +14,9 @@ from message_service.store.ending import Ended, end_reply
 from message_service.store.mapping import reply_from_row
 from message_service.store.transaction import run_transaction
 
+CANCEL_NOTICE_SECONDS = 0.4
+"""How long a worker has to hear that its reply was cancelled."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cancelled:
@@ -86,8 +89,12 @@ class Finishing:
     async def _ask_to_stop(self, reply: Reply, session: AsyncClientSession) -> None:
         if reply.is_cancel_requested:
             return
+        # A worker that lives hears of it in time. One that died or hangs loses the reply to another, which ends it.
+        notice_ends = {"$add": ["$$NOW", int(CANCEL_NOTICE_SECONDS * 1000)]}
         await self._database.replies.update_one(
-            {"_id": reply.id}, {"$set": {"is_cancel_requested": True}}, session=session
+            {"_id": reply.id},
+            [{"$set": {"is_cancel_requested": True, "lease_until": {"$min": ["$lease_until", notice_ends]}}}],
+            session=session,
         )
         await self._database.audit.insert_one(
             audit_row(

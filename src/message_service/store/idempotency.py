@@ -16,11 +16,12 @@ from message_service.store.mapping import message_from_row, reply_from_row
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """What was stored. `position` is how many replies of the conversation come before this one."""
+    """What was stored. `position` is how many replies come before this one; `is_next`: none of its conversation."""
 
     message: Message
     reply: Reply | None
     position: int | None
+    is_next: bool = False
     is_replay: bool = False
 
 

@@ -91,12 +91,16 @@ def _asked_to_row(asked: Asked) -> Row:
     return {field: value for field, value in row.items() if value is not None and value != ()}
 
 
-def reply_from_row(row: Row) -> Reply:
-    get = row.get
-    reason, error = get("finish_reason"), get("error")
-    asked = dict(row["asked"])
+def asked_from_row(row: Row) -> Asked:
+    asked = dict(row)
     if "stop" in asked:
         asked["stop"] = tuple(asked["stop"])
+    return Asked(**asked)
+
+
+def reply_from_row(row: Row) -> Reply:
+    get = row.get
+    reason = get("finish_reason")
     return Reply(
         id=row["_id"],
         message_id=row["message_id"],
@@ -105,7 +109,7 @@ def reply_from_row(row: Row) -> Reply:
         user_id=row["user_id"],
         status=ReplyStatus(row["status"]),
         kind=WorkKind(row["kind"]),
-        asked=Asked(**asked),
+        asked=asked_from_row(row["asked"]),
         created_at=row["created_at"],
         deadline=row["deadline"],
         character_id=get("character_id"),
@@ -120,9 +124,14 @@ def reply_from_row(row: Row) -> Reply:
         model=get("model"),
         finish_reason=FinishReason(reason) if reason else None,
         usage=usage_from_row(get("usage")),
-        error=ReplyError(error["code"], error["detail"]) if error else None,
+        error=_error_from_row(get("error")),
+        setback=_error_from_row(get("setback")),
         reservation=_reservation_from(get("reservation")),
     )
+
+
+def _error_from_row(row: Row | None) -> ReplyError | None:
+    return ReplyError(row["code"], row["detail"]) if row else None
 
 
 def _reservation_from(row: Row | None) -> Reservation | None:

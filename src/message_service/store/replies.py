@@ -10,7 +10,8 @@ from message_service.coalesce import Coalescer
 from message_service.errors import ReplyNotFound
 from message_service.ids import MessageId, ReplyId, UserId
 from message_service.messages.message import Message
-from message_service.messages.reply import Reply
+from message_service.messages.reply import Reply, ReplyStatus
+from message_service.store.backlog import Backlog
 from message_service.store.database import Database, Row, reaching_the_store
 from message_service.store.mapping import message_from_row, reply_from_row
 from message_service.store.repository import Repository
@@ -22,7 +23,7 @@ _MOST_VARIANTS_LISTED = 1000
 class ReplyWithMessage:
     """`message` is the stored text, once there is any and unless it was hidden.
 
-    `position` counts the conversation's replies before it.
+    `position` counts the replies before it: of its conversation, and of others once it is the next there.
     """
 
     reply: Reply
@@ -31,9 +32,11 @@ class ReplyWithMessage:
 
 
 class Replies(Repository[Reply]):
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, backlog: Backlog | None = None) -> None:
+        """Without a `backlog` a reply's place is that in its conversation's line alone."""
         super().__init__(database.replies, reply_from_row)
         self._database = database
+        self._backlog = backlog
         self._ended: Coalescer[ReplyId, bool] = Coalescer(self._have_ended, max_items=500)
 
     async def find_visible(self, reply_id: ReplyId, user_id: UserId) -> ReplyWithMessage:
@@ -44,10 +47,13 @@ class Replies(Repository[Reply]):
         return await self.complete(reply)
 
     async def complete(self, reply: Reply) -> ReplyWithMessage:
-        """The reply with its message or, while it waits, its place in the conversation's line."""
+        """The reply with its message or, while it waits, its place in the line."""
         if reply.is_terminal:
             return ReplyWithMessage(reply, await self._message_of(reply))
-        return ReplyWithMessage(reply, None, await self._replies_before(reply))
+        before = await self._replies_before(reply)
+        if before == 0 and self._backlog is not None and reply.status is ReplyStatus.QUEUED:
+            before = await self._backlog.ahead_of(reply)
+        return ReplyWithMessage(reply, None, before)
 
     async def variants(self, message_id: MessageId, user_id: UserId) -> list[ReplyWithMessage]:
         """All replies to a user message, in the order they were asked for."""

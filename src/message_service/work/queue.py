@@ -7,6 +7,8 @@ Redis keys: `message_service:{work}:<kind>`, one stream a kind of work, read by 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
+from time import monotonic
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -22,6 +24,23 @@ GROUP = "workers"
 _MOST_HINTS = 100_000
 """Entries past this are dropped oldest first: a bound on memory, at the price of a sweep."""
 _ABANDONED_SECONDS = 60
+_SPIN_SECONDS = 0.5
+
+# XREADGROUP counts for each stream by itself, so one over all kinds would take more than there is room for.
+_READ_IN_ORDER = """
+local room, entries = tonumber(ARGV[3]), {}
+for place, key in ipairs(KEYS) do
+  if room <= 0 then break end
+  local answer = redis.call('XREADGROUP', 'GROUP', ARGV[1], ARGV[2], 'COUNT', room, 'STREAMS', key, '>')
+  if answer then
+    for _, entry in ipairs(answer[1][2]) do
+      entries[#entries + 1] = {place, entry[1], entry[2][2]}
+      room = room - 1
+    end
+  end
+end
+return entries
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +63,8 @@ class Depth:
 class WorkQueue:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
+        self._read_in_order = relay.quick.register_script(_READ_IN_ORDER)
+        self._groups_made_at = -inf
         self._announcements: Coalescer[tuple[ReplyId, WorkKind], None] = Coalescer(
             self._add_all, max_items=256, max_in_flight=1
         )
@@ -62,24 +83,38 @@ class WorkQueue:
         await self._settlements.drain()
 
     async def read(self, kinds: Sequence[WorkKind], worker: WorkerId, *, limit: int) -> list[Hint]:
-        """New hints, those of the first kinds first; waits up to a second when there are none.
+        """Up to `limit` new hints, those of the first kinds first; waits up to a second when there are none.
 
         Never cancel it: what was read and not returned would wait until it counts as abandoned.
         Raises `RelayUnavailable`.
         """
-        streams: dict[Any, Any] = {_key(kind): ">" for kind in kinds}
         with self._relay.reaching():
             try:
-                answer: Any = await self._relay.patient.xreadgroup(
-                    GROUP, worker, streams, count=limit, block=int(BLOCK_SECONDS * 1000)
-                )
+                return await self._take(kinds, worker, limit) or await self._wait(kinds, worker, limit)
             except ResponseError as fault:
                 if "NOGROUP" not in str(fault):
                     raise RelayUnavailable(str(fault)) from fault
                 await self._create_groups(kinds)
                 return []
+
+    async def _take(self, kinds: Sequence[WorkKind], worker: WorkerId, limit: int) -> list[Hint]:
+        """What is there, in order of priority, in one trip."""
+        entries = await self._read_in_order(keys=[_key(kind) for kind in kinds], args=[GROUP, worker, limit])
+        return [Hint(ReplyId(reply_id), kinds[place - 1], entry_id) for place, entry_id, reply_id in entries]
+
+    async def _wait(self, kinds: Sequence[WorkKind], worker: WorkerId, limit: int) -> list[Hint]:
+        """The first hint to come; the others that came with it are taken by the next `_take`."""
+        streams: dict[Any, Any] = {_key(kind): ">" for kind in kinds}
+        answer: Any = await self._relay.patient.xreadgroup(
+            GROUP, worker, streams, count=1, block=int(BLOCK_SECONDS * 1000)
+        )
         entries = dict(answer or [])
-        return [hint for kind in kinds for hint in _hints(kind, entries.get(_key(kind), []))]
+        hints = [hint for kind in kinds for hint in _hints(kind, entries.get(_key(kind), []))]
+        # Kinds that came between the two commands came together.
+        for surplus in hints[limit:]:
+            self.announce(surplus.reply_id, surplus.kind)
+            self.settle(surplus)
+        return hints[:limit]
 
     async def reclaim(self, kinds: Sequence[WorkKind], worker: WorkerId) -> list[Hint]:
         """Hints that another worker read a minute ago and never settled. Raises `RelayUnavailable`."""
@@ -108,6 +143,10 @@ class WorkQueue:
         return Depth(waiting=max(0, int(length) - in_process), in_process=in_process)
 
     async def _create_groups(self, kinds: Sequence[WorkKind]) -> None:
+        if monotonic() < self._groups_made_at + _SPIN_SECONDS:
+            # They vanish as fast as they are made, by eviction for example: the reader must not spin.
+            await asyncio.sleep(_SPIN_SECONDS)
+        self._groups_made_at = monotonic()
         for kind in kinds:
             try:
                 # From the beginning: what was announced before the group existed is still wanted.

@@ -14,6 +14,8 @@ from message_service.work.queue import Hint, WorkQueue
 
 _MOST_HINTS_A_READ = 64
 _RECLAIM_SECONDS = 30
+# Within the notice that a cancelled reply's worker is given.
+_LOOK_FOR_CANCELS_SECONDS = 0.25
 _PAUSE_WITHOUT_REDIS_SECONDS = 0.5
 _PAUSE_WHILE_DRAINING_SECONDS = 0.1
 
@@ -75,9 +77,11 @@ class Worker:
         log.info("worker.started", worker=self._id, kinds=[kind.value for kind in self._kinds])
         async with asyncio.TaskGroup() as loops:
             reader = loops.create_task(self._read_hints())
+            # What a dead worker left is not to wait for the first interval.
+            loops.create_task(self._do(self._sweep))
             every = [
                 loops.create_task(self._every(self._pace.sweep_seconds, self._sweep)),
-                loops.create_task(self._every(self._pace.sweep_seconds, self._duties.look_for_cancels)),
+                loops.create_task(self._every(_LOOK_FOR_CANCELS_SECONDS, self._duties.look_for_cancels)),
                 loops.create_task(self._every(self._pace.renew_seconds, self._duties.renew)),
                 loops.create_task(self._every(_RECLAIM_SECONDS, self._reclaim)),
             ]
@@ -147,12 +151,15 @@ class Worker:
         while True:
             # Jitter, so that workers started together do not ask the store together.
             await asyncio.sleep(seconds * random.uniform(0.8, 1.2))
-            try:
-                await duty()
-            except MessageServiceError as fault:
-                log.debug("worker.duty_failed", error=type(fault).__name__)
-            except Exception:
-                log.exception("worker.duty_broke")
+            await self._do(duty)
+
+    async def _do(self, duty: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await duty()
+        except MessageServiceError as fault:
+            log.debug("worker.duty_failed", error=type(fault).__name__)
+        except Exception:
+            log.exception("worker.duty_broke")
 
     async def _pause(self, seconds: float) -> None:
         try:

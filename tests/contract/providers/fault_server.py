@@ -93,6 +93,8 @@ class FaultServer:
     async def _play(self, step: Step, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         match step:
             case bytes():
+                if writer.is_closing():
+                    raise ConnectionResetError  # as `drain` says it; uvloop's `write` says it otherwise
                 writer.write(step)
                 await writer.drain()
             case Pause(seconds):

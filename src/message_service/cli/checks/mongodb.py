@@ -1,6 +1,7 @@
 """MongoDB: reachable, new enough, able to do transactions, and set so that a killed client does no lasting harm."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import AsyncMongoClient
@@ -11,6 +12,8 @@ from message_service.cli.checks.finding import Finding, Subject
 _OLDEST = (6, 0)
 _REACH_MILLISECONDS = 3000
 _LONG_TRANSACTION_SECONDS = 10
+_LONG_ELECTION_MILLISECONDS = 5000
+_MOST_CLOCK_SECONDS = 1.0
 
 
 async def check_mongodb(subject: Subject) -> list[Finding]:
@@ -30,6 +33,9 @@ async def check_mongodb(subject: Subject) -> list[Finding]:
             hello = await client.admin.command("hello")
             build = await client.admin.command("buildInfo")
             parameters = await _parameters(client)
+            clock_seconds = await _clock_difference(client)
+            election_milliseconds = await _election_timeout(client)
+            own_write_concern = client.write_concern
     except PyMongoError as fault:
         return [
             Finding(
@@ -39,7 +45,15 @@ async def check_mongodb(subject: Subject) -> list[Finding]:
                 "Start it, and see that MESSAGE_SERVICE_MONGODB_URL has the right host, user and password.",
             )
         ]
-    return [_version(build["version"]), _topology(hello), *_arbiter(hello), *_parameter_findings(parameters)]
+    return [
+        _version(build["version"]),
+        _topology(hello),
+        *_arbiter(hello),
+        *_parameter_findings(parameters),
+        _write_concern(own_write_concern.document),
+        _clock(clock_seconds),
+        *_election(election_milliseconds),
+    ]
 
 
 async def _parameters(client: AsyncMongoClient[dict[str, Any]]) -> Mapping[str, Any]:
@@ -51,6 +65,53 @@ async def _parameters(client: AsyncMongoClient[dict[str, Any]]) -> Mapping[str, 
         except OperationFailure:
             continue
     return found
+
+
+async def _clock_difference(client: AsyncMongoClient[dict[str, Any]]) -> float:
+    """Seconds our clock is ahead of the server's, without half the time of the trip."""
+    before = datetime.now(UTC)
+    hello = await client.admin.command("hello")
+    middle = before + (datetime.now(UTC) - before) / 2
+    return float((middle - hello["localTime"].replace(tzinfo=UTC)).total_seconds())
+
+
+async def _election_timeout(client: AsyncMongoClient[dict[str, Any]]) -> int | None:
+    """None where there is no set, it has one member, or looking is not permitted."""
+    try:
+        config = (await client.admin.command("replSetGetConfig"))["config"]
+    except OperationFailure:
+        return None
+    return int(config["settings"]["electionTimeoutMillis"]) if len(config["members"]) > 1 else None
+
+
+def _write_concern(asked: Mapping[str, Any]) -> Finding:
+    """What the URL asks for; the service overrides it, but other tools on the same URL will not."""
+    if asked.get("w", "majority") != "majority" or asked.get("j") is False:
+        return Finding(
+            "mongodb durability",
+            "warn",
+            "The URL asks for weak writes (w or journal). The service ignores that.",
+            "Take w and journal out of MESSAGE_SERVICE_MONGODB_URL.",
+        )
+    return Finding("mongodb durability", "ok", "Writes count when a majority holds them in its journal.")
+
+
+def _clock(difference_seconds: float) -> Finding:
+    sentence = f"Our clock and MongoDB's differ by {abs(difference_seconds):.1f} s."
+    if abs(difference_seconds) > _MOST_CLOCK_SECONDS:
+        remedy = "Run a time service on both: leases do not need it, times shown and deadlines do."
+        return Finding("clock", "warn", sentence, remedy)
+    return Finding("clock", "ok", sentence)
+
+
+def _election(timeout_milliseconds: int | None) -> list[Finding]:
+    if timeout_milliseconds is None:
+        return []
+    sentence = f"A lost primary is replaced after {timeout_milliseconds / 1000:.0f} s or a little more."
+    if timeout_milliseconds > _LONG_ELECTION_MILLISECONDS:
+        remedy = "Set settings.electionTimeoutMillis to 2000 to 5000 with rs.reconfig()."
+        return [Finding("mongodb failover", "warn", sentence, remedy)]
+    return [Finding("mongodb failover", "ok", sentence)]
 
 
 def _version(version: str) -> Finding:

@@ -1,0 +1,1 @@
+"""What must hold of every history, a file for each kind of promise. Pure."""
