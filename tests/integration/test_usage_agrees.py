@@ -26,7 +26,7 @@ STORIES = {
     "tried again": ("/script rate=max tokens=5 fail=cut@0 attempts=1", BY_OURSELVES),
     "incomplete": ("/script rate=max tokens=30 fail=cut@8", BY_OURSELVES),
     "failed": ("/script fail=auth", BY_OURSELVES),
-    "cancelled": ("/script tokens=3000 rate=100", BY_OURSELVES),
+    "cancelled": ("/script tokens=3000 rate=10", BY_OURSELVES),
 }
 
 

@@ -61,13 +61,13 @@ class Corrections:
         if not corrections:
             return 0
         rows = [_row(one, price_table) for one in corrections]
-        try:
-            with reaching_the_store():
+        with reaching_the_store():
+            try:
                 return len((await self._usage.insert_many(rows, ordered=False)).inserted_ids)
-        except BulkWriteError as fault:
-            if any(error["code"] != _DUPLICATE_KEY for error in fault.details["writeErrors"]):
-                raise
-            return int(fault.details["nInserted"])
+            except BulkWriteError as fault:
+                if any(error["code"] != _DUPLICATE_KEY for error in fault.details["writeErrors"]):
+                    raise
+                return int(fault.details["nInserted"])
 
 
 def _entry(row: Row, corrections: Sequence[Row]) -> Entry:
