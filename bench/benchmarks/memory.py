@@ -5,7 +5,7 @@ import time
 import uvloop
 
 from bench.conversation import ask_and_watch
-from bench.crowd import STREAMS, run_crowd
+from bench.crowd import STREAMS, people_of, run_crowd
 from bench.figures import Figure, at_most
 from bench.processes import memory_megabytes
 from bench.scope import Scope
@@ -32,7 +32,10 @@ def memory(scope: Scope) -> list[Figure]:
             uvloop.run(ask_and_watch(api, "first", "Hello!"))
             time.sleep(_SETTLING_SECONDS)
             idle.append(memory_megabytes([*api.pids, worker_pid]))
-            loaded.append(run_crowd(api, worker_pid, run="memory", reply_seconds=_REPLY_SECONDS).memory_megabytes)
+            crowd = run_crowd(
+                people_of(api, "memory"), [*api.pids, worker_pid], streams=STREAMS, reply_seconds=_REPLY_SECONDS
+            )
+            loaded.append(crowd.memory_megabytes)
         scope.say(f"memory, round {round_number + 1}: {idle[-1]:.0f} MB, {loaded[-1]:.0f} MB")
     return [
         Figure(benchmark="memory", name="API and worker, idle", unit="MB", ours=tuple(idle), target=at_most(250)),

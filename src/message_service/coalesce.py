@@ -1,6 +1,7 @@
 """Group commit for anything: calls that arrive together share one trip, and alone they wait for nobody."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -14,6 +15,7 @@ class _Call(Generic[Item, Result]):
     item: Item
     lane: Hashable
     solo: Hashable
+    came_at: float
     answer: asyncio.Future[Result]
 
 
@@ -23,7 +25,8 @@ class Coalescer(Generic[Item, Result]):
     A trip answers each of its items, in their order, with a result or an exception. Calls of one
     `lane_of` may share a trip but are never in two trips at once; calls of one `solo_of` are never even
     in the same trip. None means no such bond. A caller that goes away does not stop its trip, but one that
-    goes away before the departure is not taken along.
+    goes away before the departure is not taken along, and one that has waited longer than `longest_wait_seconds` is
+    sent home with the error `too_late` makes: work that nobody waits for any more would only make others late.
 
     A trip waits up to `gather_seconds` for its share of the crowd that was there at the last departure, so
     that a crowd neither falls apart into small trips nor piles up in one. Whoever comes alone does not wait.
@@ -38,6 +41,8 @@ class Coalescer(Generic[Item, Result]):
         lane_of: Callable[[Item], Hashable] = lambda _: None,
         solo_of: Callable[[Item], Hashable] = lambda _: None,
         gather_seconds: float = 0,
+        longest_wait_seconds: float = math.inf,
+        too_late: Callable[[], Exception] = TimeoutError,
     ) -> None:
         self._trip = trip
         self._max_items = max_items
@@ -45,6 +50,8 @@ class Coalescer(Generic[Item, Result]):
         self._lane_of = lane_of
         self._solo_of = solo_of
         self._gather_seconds = gather_seconds
+        self._longest_wait_seconds = longest_wait_seconds
+        self._too_late = too_late
         self._share = 1
         self._travelling = 0
         self._waiting: list[_Call[Item, Result]] = []
@@ -60,7 +67,7 @@ class Coalescer(Generic[Item, Result]):
     def submit(self, item: Item) -> asyncio.Future[Result]:
         """As `call`, for whoever does not want to wait."""
         loop = asyncio.get_running_loop()
-        call = _Call(item, self._lane_of(item), self._solo_of(item), loop.create_future())
+        call = _Call(item, self._lane_of(item), self._solo_of(item), loop.time(), loop.create_future())
         self._waiting.append(call)
         if len(self._trips) < self._max_in_flight:
             self._depart_soon()
@@ -111,8 +118,12 @@ class Coalescer(Generic[Item, Result]):
         left_behind: list[_Call[Item, Result]] = []
         held_lanes: set[Hashable] = set()
         solos: set[Hashable] = set()
+        oldest = asyncio.get_running_loop().time() - self._longest_wait_seconds
         for call in self._waiting:
             if call.answer.cancelled():
+                continue
+            if call.came_at < oldest:
+                call.answer.set_exception(self._too_late())
                 continue
             may_board = (
                 len(boarded) < self._max_items

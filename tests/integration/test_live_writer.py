@@ -95,3 +95,14 @@ async def test_text_is_whole_when_redis_is_gone(tmp_path: Path) -> None:
         await channel.drain()
         assert writer.text == "one two three"
         assert not writer.is_refused
+
+
+async def test_channel_counts_those_who_write_until_each_stops(channel: Channel) -> None:
+    first = LiveWriter(channel, REPLY, take=1000, kept_seconds=KEPT_SECONDS)
+    second = LiveWriter(channel, new_reply_id(), take=1000, kept_seconds=KEPT_SECONDS)
+    assert channel.writers == 2
+    first.stop()
+    first.stop()
+    assert channel.writers == 1
+    second.stop()
+    assert channel.writers == 0

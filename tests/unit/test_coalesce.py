@@ -265,3 +265,24 @@ def test_bonds_hold_and_nobody_is_forgotten_when_calls_come_in_any_mix(
             assert in_lane == sorted(in_lane)
 
     asyncio.run(run())
+
+
+async def test_call_is_sent_home_when_it_waited_too_long_for_its_trip() -> None:
+    station = Station()
+    together: Coalescer[str, str] = Coalescer(
+        station.travel, max_items=10, longest_wait_seconds=0.05, too_late=lambda: LookupError("too late")
+    )
+    first = together.submit("a")
+    await station.departed(1)
+    late = together.submit("b")
+    await asyncio.sleep(0.1)
+    in_time = together.submit("c")
+    station.end(0)
+    await first
+    await station.departed(2)
+    assert station.trips[1] == ["c"]
+    station.end(1)
+    await in_time
+    with pytest.raises(LookupError, match="too late"):
+        await late
+    await together.drain()

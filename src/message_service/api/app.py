@@ -42,12 +42,13 @@ def create_app(services: ApiServices) -> ASGIApp:
     """The application on opened services. It neither opens nor closes anything."""
     app = _routes_and_errors()
     app.state.services = services
-    hot = {
-        (method, route.path): route
-        for route in (*messages.router.routes, *history.router.routes)
-        if isinstance(route, APIRoute) and route.endpoint in (messages.create_message, history.list_messages)
-        for method in route.methods or ()
-    }
+    hot = [
+        route
+        for router in (messages.router, history.router, replies.router)
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        and route.endpoint in (messages.create_message, history.list_messages, replies.stream_reply)
+    ]
     return Envelope(Patience(FastLane(app, hot)), services.metrics)
 
 

@@ -9,6 +9,7 @@ from message_service.messages.message import Message
 from message_service.messages.reply import Reply
 from message_service.providers.provider import Prompt, Turn
 from message_service.store.path import PathReader
+from message_service.uninterrupted import uninterrupted
 
 
 async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, budget: Budget) -> Prompt:
@@ -27,7 +28,8 @@ async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, budg
         raise ContextTooLong(
             "The instructions leave no room for the message.", provider=asked.provider or "message-service"
         )
-    await path.newest_first(reply.conversation_key, reply.message_id, window.is_full_for)
+    # A reply is cancelled by interrupting its writing, in the middle of anything.
+    await uninterrupted(path.newest_first(reply.conversation_key, reply.message_id, window.is_full_for))
     messages = window.turns()
     if not messages or messages[-1].id != reply.message_id:
         raise MessageNotFound("The message to answer was hidden before it was answered.")

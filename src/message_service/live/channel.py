@@ -52,6 +52,8 @@ class Channel:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._appends: Coalescer[_Append, None] = Coalescer(self._append_all, max_items=512, max_in_flight=1)
+        self.writers = 0
+        """Replies being written here."""
 
     def append(self, reply_id: ReplyId, placed: Placed, *, kept_seconds: int) -> asyncio.Future[None]:
         """Show watchers what happened, soon.

@@ -32,7 +32,7 @@ class Continuity:
         if already is None:
             self._has_gap = True
             return []
-        if isinstance(event, Text):
+        if already and isinstance(event, Text):
             placed = replace(placed, event=Text(event.text[already:]))
         self.seen = position
         return [*shown, placed]

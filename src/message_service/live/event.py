@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from message_service.errors import InvalidPosition
 from message_service.messages.reply import Usage
@@ -22,8 +23,7 @@ class Step(IntEnum):
     END = 7
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
+class Position(NamedTuple):
     """Exactly how far a watcher is. It means the same on every process, for ever.
 
     `take` numbers the beginnings of the text: it rises when a claim or a failover starts the text anew,

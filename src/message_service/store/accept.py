@@ -19,7 +19,7 @@ from message_service.store.accept_plan import Plan, Submission
 from message_service.store.accounts import read_accounts, write_accounts
 from message_service.store.batch import insert_all, upsert_all
 from message_service.store.conversation_step import step_pipeline
-from message_service.store.database import Database
+from message_service.store.database import LONGEST_WAIT_SECONDS, Database, store_is_late
 from message_service.store.idempotency import Accepted, IdempotencyRecords
 from message_service.store.mapping import conversation_from_row, conversation_to_row
 from message_service.store.transaction import TransactionConflict, run_transaction
@@ -43,6 +43,8 @@ class Acceptance:
             gather_seconds=_GATHER_SECONDS,
             lane_of=lambda submission: submission.key,
             solo_of=lambda submission: submission.idempotency.id if submission.idempotency else None,
+            longest_wait_seconds=LONGEST_WAIT_SECONDS,
+            too_late=store_is_late,
         )
 
     async def accept(self, submission: Submission) -> Accepted:

@@ -22,6 +22,9 @@ Row = dict[str, Any]
 OPERATION_SECONDS = 5.0
 """Bound on any call to the store, finding a server included."""
 
+LONGEST_WAIT_SECONDS = 4.0
+"""Whoever waits longer for a trip to the store to begin has been given up on, and his call is not made."""
+
 _INDEX_BUILD_SECONDS = 600.0
 """A version that brings a new index builds it at its first start, however large the collection is."""
 
@@ -96,6 +99,11 @@ async def _require_transactions(client: AsyncMongoClient[Row]) -> None:
         )
     if hello.get("arbiters"):
         log.warning("store.arbiter", advice="Replace it with a member that holds data: see `message-service doctor`.")
+
+
+def store_is_late() -> StoreUnavailable:
+    """For a call that waited too long for its trip: nothing of it was written."""
+    return StoreUnavailable("The store is too slow at the moment.", retry_after_seconds=1)
 
 
 def durable_options() -> tuple[ReadConcern, WriteConcern]:

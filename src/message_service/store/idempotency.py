@@ -10,7 +10,7 @@ from message_service.errors import IdempotencyKeyReused
 from message_service.ids import UserId
 from message_service.messages.message import Message
 from message_service.messages.reply import Reply, ReplyStatus
-from message_service.store.database import Database, reaching_the_store
+from message_service.store.database import LONGEST_WAIT_SECONDS, Database, reaching_the_store, store_is_late
 from message_service.store.mapping import message_from_row, reply_from_row
 
 
@@ -53,7 +53,11 @@ class IdempotencyRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._lookups: Coalescer[IdempotencyClaim, dict[str, Any] | None] = Coalescer(
-            self._find_rows, max_items=256, max_in_flight=2
+            self._find_rows,
+            max_items=256,
+            max_in_flight=2,
+            longest_wait_seconds=LONGEST_WAIT_SECONDS,
+            too_late=store_is_late,
         )
 
     async def find(self, claim: IdempotencyClaim) -> Accepted | None:

@@ -14,7 +14,7 @@ from message_service.coalesce import Coalescer
 from message_service.ids import CharacterId, ConversationKey
 from message_service.messages.message import Role
 from message_service.messages.reply import Reply
-from message_service.store.database import Database, Row, reaching_the_store
+from message_service.store.database import LONGEST_WAIT_SECONDS, Database, Row, reaching_the_store, store_is_late
 from message_service.store.mapping import reply_from_row
 
 _ACTIVE = {"status": {"$in": ["queued", "running"]}}
@@ -92,6 +92,8 @@ class Pages:
             self._read_together,
             max_items=_MOST_PAGES_A_TRIP,
             max_in_flight=_PAGE_TRIPS_IN_FLIGHT,
+            longest_wait_seconds=LONGEST_WAIT_SECONDS,
+            too_late=store_is_late,
         )
 
     async def read(
