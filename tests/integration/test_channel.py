@@ -7,7 +7,7 @@ import pytest
 
 from message_service.errors import ClaimLost, RelayUnavailable
 from message_service.ids import ReplyId, new_reply_id
-from message_service.live.channel import Channel, channel_key
+from message_service.live.channel import Channel, channel_key, decode
 from message_service.live.event import (
     START,
     Began,
@@ -45,7 +45,7 @@ def story(take: int = 1000) -> list[Placed]:
         at(take, 0, Step.STARTED, Began("b", "a model", 2)),
         at(take, 5, Step.TEXT, Text("Héllo")),
         at(take, 7, Step.TEXT, Text("\n😀")),
-        at(take, 7, Step.USAGE, Counted(Usage(12, 3, is_estimated=True))),
+        at(take, 7, Step.USAGE, Counted(Usage(12, 3, True, cached_input_tokens=8, reasoning_tokens=1))),
         at(take, 7, Step.END, Ended()),
     ]
 
@@ -159,3 +159,7 @@ async def test_failure_is_told_quickly_and_the_end_never_fails_when_redis_is_gon
                 await channel.read(REPLY, after=START)
         await channel.end(REPLY, story()[-1].position)
         assert loop.time() - began_at < 1.5
+
+
+def test_parts_of_usage_are_zero_when_a_worker_from_before_they_were_told_apart_wrote_it() -> None:
+    assert decode("1000-1", {"usage": "[12,3,true]"}).event == Counted(Usage(12, 3, is_estimated=True))

@@ -103,9 +103,12 @@ class PageQuery(BaseModel):
 
 
 class UsageShape(BaseModel):
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int = Field(description="The whole prompt, cached or not.")
+    output_tokens: int = Field(description="All that was written, reasoning included.")
     is_estimated: bool = Field(description="Counted by us because the provider did not say.")
+    cached_input_tokens: int = Field(description="Part of `input_tokens`: read from the provider's prompt cache.")
+    cache_write_tokens: int = Field(description="Part of `input_tokens`: written to the provider's prompt cache.")
+    reasoning_tokens: int = Field(description="Part of `output_tokens`: thought and not said.")
 
 
 class MessageShape(BaseModel):

@@ -76,6 +76,9 @@ def usage_json(usage: Usage) -> Json:
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "is_estimated": usage.is_estimated,
+        "cached_input_tokens": usage.cached_input_tokens,
+        "cache_write_tokens": usage.cache_write_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
     }
 
 

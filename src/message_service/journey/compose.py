@@ -1,5 +1,7 @@
 """What a model is asked for one reply: the instructions, and the newest messages on the path that fit."""
 
+from hashlib import sha256
+
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget, Window, cut_to_fit
 from message_service.errors import ContextTooLong, MessageNotFound
@@ -39,6 +41,7 @@ async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, budg
         model=asked.model,
         temperature=asked.temperature,
         stop=asked.stop,
+        cache_key=sha256(reply.conversation_key.encode()).hexdigest()[:32],
         attempt_id=f"{reply.id}.{reply.epoch}",
         attempt=reply.epoch,
     )

@@ -7,7 +7,7 @@ hash tag of its own, so that one command can read all watched replies of a lane.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 from zlib import crc32
 
@@ -123,7 +123,7 @@ def encode(event: LiveEvent) -> dict[Any, Any]:
         case ProviderSwitched(from_provider, to_provider, reason):
             return {"switched": orjson.dumps([from_provider, to_provider, reason])}
         case Counted(usage):
-            return {"usage": orjson.dumps([usage.input_tokens, usage.output_tokens, usage.is_estimated])}
+            return {"usage": orjson.dumps(astuple(usage))}
         case Ended():
             return {"ended": ""}
         case Queued():

@@ -81,11 +81,28 @@ class WorkKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one reply. `is_estimated` when the provider did not report them."""
+    """Tokens of one reply, in the classes that providers bill apart.
+
+    `is_estimated` when the provider did not report them. Each adapter brings its vendor's counts to this:
+    totals, and how much of them is special. Where a vendor does not tell a part, it is 0.
+    """
 
     input_tokens: int
+    """The whole prompt: uncached, read from a cache and written to one."""
     output_tokens: int
+    """All that was written, reasoning included."""
     is_estimated: bool = False
+    cached_input_tokens: int = 0
+    """The part of `input_tokens` that was read from the provider's prompt cache."""
+    cache_write_tokens: int = 0
+    """The part of `input_tokens` that was written to the provider's prompt cache, at its shortest lifetime."""
+    reasoning_tokens: int = 0
+    """The part of `output_tokens` that was thought and not said."""
+
+    @property
+    def uncached_input_tokens(self) -> int:
+        """The part of `input_tokens` that no cache had anything to do with."""
+        return self.input_tokens - self.cached_input_tokens - self.cache_write_tokens
 
 
 @dataclass(frozen=True, slots=True)

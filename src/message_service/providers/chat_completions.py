@@ -1,6 +1,7 @@
 """The OpenAI chat-completions dialect as LM Studio, llama.cpp and many others speak it. No I/O."""
 
 import json
+from typing import TypeGuard
 
 import orjson
 
@@ -57,6 +58,8 @@ def messages(prompt: Prompt) -> list[dict[str, str]]:
             merged[-1][1].append(turn.text)
         else:
             merged.append((turn.role, [turn.text]))
+    if prompt.prefill:  # a model of one's own goes on from an assistant message that comes last
+        merged.append((Role.ASSISTANT, [prompt.prefill]))
     return [{"role": role.value, "content": "\n\n".join(texts)} for role, texts in merged]
 
 
@@ -217,6 +220,29 @@ def _usage(usage: object) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    if not isinstance(read, int) or not isinstance(written, int) or read + written <= 0:
+    if not is_count(read) or not is_count(written) or read + written <= 0:
         return None
-    return Usage(input_tokens=read, output_tokens=written)
+    of_input = usage.get("prompt_tokens_details")
+    of_output = usage.get("completion_tokens_details")
+    return openai_usage(read, written, of_input, of_output)
+
+
+def openai_usage(read: int, written: int, of_input: object, of_output: object) -> Usage:
+    """OpenAI's totals include their parts, and other servers leave the parts out or send null."""
+    cached = min(_part(of_input, "cached_tokens"), read)
+    return Usage(
+        input_tokens=read,
+        output_tokens=written,
+        cached_input_tokens=cached,
+        cache_write_tokens=min(_part(of_input, "cache_write_tokens"), read - cached),
+        reasoning_tokens=min(_part(of_output, "reasoning_tokens"), written),
+    )
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _part(details: object, name: str) -> int:
+    value = details.get(name) if isinstance(details, dict) else None
+    return value if is_count(value) else 0

@@ -15,7 +15,7 @@ from message_service.errors import (
 )
 from message_service.providers.chat_completions import ChatStream, request_body
 from message_service.providers.lm_studio_models import LmStudioModels, ModelList
-from message_service.providers.provider import Prompt, ProviderEvent, ProviderHealth
+from message_service.providers.provider import Capabilities, Prompt, ProviderEvent, ProviderHealth
 from message_service.providers.sse import SseEvent
 from message_service.providers.upstream import EventResponse, post_for_events
 
@@ -77,6 +77,22 @@ class LmStudioProvider:
         context_tokens = await self._context_tokens(model) if answer.is_empty else None
         for taken in answer.end(prompt_tokens=prompt.prompt_tokens, context_tokens=context_tokens):
             yield taken
+
+    async def capabilities(self, model: str | None = None) -> Capabilities:
+        models = await self._models.get()
+        wanted = model or self._model
+        found = models.find(wanted) if wanted else next(iter(models.ready), None)
+        if found is None:
+            return Capabilities(model=None, can_prefill=True)
+        return Capabilities(
+            model=found.name,
+            context_tokens=found.context_tokens,
+            parallel_replies=found.parallel_replies,
+            can_prefill=True,
+        )
+
+    async def count_tokens(self, prompt: Prompt) -> int | None:  # noqa: ARG002  # its REST API has no counter
+        return None
 
     async def health(self) -> ProviderHealth:
         clock = asyncio.get_running_loop().time

@@ -16,10 +16,13 @@ TIMEOUT_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class ReadyModel:
-    """A language model that answers without being loaded first. `context_tokens` where the server tells."""
+    """A language model that answers without being loaded first."""
 
     name: str
     context_tokens: int | None = None
+    """What it was loaded with, where the server tells: less than it was trained for, as a rule."""
+    parallel_replies: int | None = None
+    """Slots it was loaded with; where the context is one pool, they share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,14 @@ def read_v1(listing: object) -> ModelList | None:
         instances = _entries(entry, "loaded_instances") or []
         for instance in instances:
             settings = instance.get("config")
-            context = settings.get("context_length") if isinstance(settings, dict) else None
-            ready.append(ReadyModel(str(instance.get("id")), _positive(context)))
+            settings = settings if isinstance(settings, dict) else {}
+            ready.append(
+                ReadyModel(
+                    str(instance.get("id")),
+                    _positive(settings.get("context_length")),
+                    _positive(settings.get("parallel")),
+                )
+            )
         if not instances:
             unloaded.append(str(entry.get("key")))
     return ModelList(tuple(ready), tuple(unloaded))

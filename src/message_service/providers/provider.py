@@ -23,12 +23,20 @@ class Prompt:
     instructions: str | None
     turns: tuple[Turn, ...]
     """Oldest first; the last one is the message to answer."""
+    prefill: str = ""
+    """How the reply begins already: the model goes on from there, and the deltas hold only what it adds.
+
+    A model that cannot do so (`Capabilities.can_prefill`) raises `ProviderRequestInvalid`: dropping this
+    would have the beginning written twice.
+    """
     prompt_tokens: int
     """Our estimate of instructions and turns together."""
     max_output_tokens: int
     model: str | None = None
     temperature: float | None = None
     stop: tuple[str, ...] = ()
+    cache_key: str = ""
+    """Opaque, and alike for every prompt of one conversation: where it was seen before, the beginning is cached."""
     attempt_id: str = ""
     """Names this attempt at the provider, for its logs and ours."""
     attempt: int = 1
@@ -42,7 +50,7 @@ class Started:
     provider: str
     model: str
     warnings: tuple[str, ...] = ()
-    """What of the prompt was dropped because this provider does not take it."""
+    """What of the prompt was dropped because this model does not take it, one sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,27 @@ class Finished:
 
 
 ProviderEvent = Started | TextDelta | UsageReported | Finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What one model takes where it runs. None: nobody told."""
+
+    model: str | None = None
+    """The model this is about; None where none is ready to answer."""
+    context_tokens: int | None = None
+    """Prompt and reply together."""
+    max_output_tokens: int | None = None
+    parallel_replies: int | None = None
+    """How many it writes at the same time before it queues them."""
+    is_streamed: bool = True
+    """Whether text comes while it is written, not all at its end."""
+    takes_temperature: bool = True
+    takes_stop: bool = True
+    can_prefill: bool = False
+    """Whether it goes on from `Prompt.prefill`."""
+    cache_breakpoints: int = 0
+    """Marks for the prompt cache that a request may set. 0: there are none to set; it may cache by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +125,20 @@ class Provider(Protocol):
     def name(self) -> str: ...
 
     def stream(self, prompt: Prompt) -> AsyncGenerator[ProviderEvent, None]: ...
+
+    async def capabilities(self, model: str | None = None) -> Capabilities:
+        """Of `model`, or of the one that answers when a prompt names none. Raises `ProviderError`.
+
+        Costs no more than a look at what is remembered for some seconds.
+        """
+        ...
+
+    async def count_tokens(self, prompt: Prompt) -> int | None:
+        """Exact tokens of the prompt, where the vendor counts them for nothing; None elsewhere.
+
+        A round trip: for calibrating estimates, not for each reply. Raises `ProviderError`.
+        """
+        ...
 
     async def health(self) -> ProviderHealth: ...
 

@@ -6,9 +6,11 @@ from collections.abc import AsyncGenerator, Iterator
 from itertools import islice, repeat
 from typing import NoReturn
 
+from message_service.errors import ProviderRequestInvalid
 from message_service.messages.message import Role
 from message_service.messages.reply import FinishReason, Usage
 from message_service.providers.provider import (
+    Capabilities,
     Finished,
     Prompt,
     ProviderEvent,
@@ -38,6 +40,8 @@ class ScriptedProvider:
         self._words_per_second = tokens_per_second
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[ProviderEvent, None]:
+        if prompt.prefill:
+            raise ProviderRequestInvalid("Prepared text cannot go on from another beginning.", provider=self.name)
         script = self._script(prompt)
         fault = script.fault_on(prompt.attempt)
         first_at = asyncio.get_running_loop().time() + script.first_word_seconds
@@ -56,6 +60,12 @@ class ScriptedProvider:
             await self._fail(fault, script)
         yield UsageReported(Usage(input_tokens=prompt.prompt_tokens, output_tokens=len(words)))
         yield Finished(finish)
+
+    async def capabilities(self, model: str | None = None) -> Capabilities:  # noqa: ARG002  # there is only one
+        return Capabilities(model=MODEL, takes_temperature=False)
+
+    async def count_tokens(self, prompt: Prompt) -> int | None:  # noqa: ARG002  # nothing here reads it as tokens
+        return None
 
     async def health(self) -> ProviderHealth:
         return ProviderHealth(

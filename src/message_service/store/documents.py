@@ -28,9 +28,14 @@ class ConversationDocument(Document):
 
 
 class UsageFields(BaseModel):
+    """Rows from before the parts were told apart lack them: they count as 0."""
+
     input_tokens: int
     output_tokens: int
     is_estimated: bool
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 class MessageDocument(Document):
@@ -156,6 +161,9 @@ class UsageDocument(Document):
     input_tokens: int
     output_tokens: int
     is_estimated: bool
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
     at: datetime
 
     class Settings:

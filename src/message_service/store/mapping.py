@@ -162,4 +162,15 @@ def usage_to_row(usage: Usage | None) -> Row | None:
 
 
 def usage_from_row(row: Row | None) -> Usage | None:
-    return Usage(row["input_tokens"], row["output_tokens"], row["is_estimated"]) if row else None
+    """Rows from before the parts were told apart have only the first three fields."""
+    if not row:
+        return None
+    get = row.get
+    return Usage(
+        row["input_tokens"],
+        row["output_tokens"],
+        row["is_estimated"],
+        get("cached_input_tokens", 0),
+        get("cache_write_tokens", 0),
+        get("reasoning_tokens", 0),
+    )

@@ -22,7 +22,7 @@ EVERYTHING: dict[str, Any] = {
     "provider": "scripted",
     "model": "script",
     "finish_reason": FinishReason.LENGTH,
-    "usage": Usage(3, 4, is_estimated=True),
+    "usage": Usage(9, 4, True, cached_input_tokens=5, cache_write_tokens=2, reasoning_tokens=1),
     "deleted_at": datetime(2026, 2, 3, 4, 5, 6, 7000, tzinfo=UTC),
 }
 
@@ -47,3 +47,10 @@ def test_time_has_milliseconds_whatever_it_is(moment: datetime) -> None:
     shown = stored_message_json(as_read_for_a_page(message))["created_at"]
     assert shown == message_json(message)["created_at"]
     assert len(shown) == len("2026-01-31T12:00:00.123Z")
+
+
+def test_parts_of_usage_are_zero_when_the_row_is_from_before_they_were_told_apart() -> None:
+    message = a_message(usage=Usage(9, 4))
+    row = as_read_for_a_page(message)
+    row["usage"] = {"input_tokens": 9, "output_tokens": 4, "is_estimated": False}
+    assert stored_message_json(row) == message_json(message)

@@ -34,7 +34,7 @@ OPENAI = {"object": "list", "data": [{"id": "text-embedding-nomic"}, {"id": "qwe
 
 
 def test_loaded_instances_are_ready_when_the_list_is_of_the_first_generation() -> None:
-    assert read_v1(V1) == ModelList((ReadyModel("qwen", 8192), ReadyModel("qwen:2", 4096)), ("gemma",))
+    assert read_v1(V1) == ModelList((ReadyModel("qwen", 8192, 4), ReadyModel("qwen:2", 4096)), ("gemma",))
 
 
 def test_loaded_models_are_ready_when_the_list_has_states() -> None:
