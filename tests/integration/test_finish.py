@@ -51,6 +51,9 @@ async def test_usage_and_audit_are_booked_with_the_end(steps: Steps, database: D
         "input_tokens": 11,
         "output_tokens": 5,
         "is_estimated": False,
+        "cached_input_tokens": 0,
+        "cache_write_tokens": 0,
+        "reasoning_tokens": 0,
     }
     rows = await database.audit.find({"action": "reply.ended"}).to_list()
     assert [(row["subject"], row["outcome"]) for row in rows] == [(reply.id, "completed")]
