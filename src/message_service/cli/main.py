@@ -1,6 +1,7 @@
 """The commands. Each imports what it needs when it runs, so that none waits for another's libraries."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -95,6 +96,19 @@ def doctor(
     from message_service.cli.doctor import run_doctor
 
     raise typer.Exit(run_doctor(as_json=as_json))
+
+
+@app.command()
+def reprice(
+    since: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) whose attempts are looked at.")
+    ],
+) -> None:
+    """Reckon the cost of past attempts again, by this version's prices; corrections are booked beside them."""
+    from message_service.cli.reprice import run_reprice
+    from message_service.settings import load_settings
+
+    run_reprice(load_settings(), since.replace(tzinfo=UTC))
 
 
 @app.command()

@@ -3,18 +3,17 @@
 from dataclasses import dataclass
 
 from message_service.context.tokens import TokenCounter
+from message_service.journey.tally import Tally
 from message_service.live.writer import LiveWriter
-from message_service.messages.reply import FinishReason, Outcome, ReplyError, ReplyStatus, Usage
+from message_service.messages.reply import FinishReason, Outcome, ReplyError, ReplyStatus
 
 
 @dataclass(slots=True)
 class Draft:
     writer: LiveWriter
-    prompt_tokens: int = 0
-    """Our estimate of what the provider was sent."""
+    tally: Tally
     provider: str | None = None
     model: str | None = None
-    usage: Usage | None = None
     finish_reason: FinishReason | None = None
 
     def ended(
@@ -27,9 +26,7 @@ class Draft:
         """The end that keeps the text there is. Shows watchers the rest of it, and the usage."""
         text = self.writer.text
         text_tokens = counter.count(text) if text else 0
-        usage = self.usage
-        if usage is None and self.provider is not None:
-            usage = Usage(self.prompt_tokens, text_tokens, is_estimated=True)
+        usage = self.tally.usage
         if usage is not None:
             self.writer.counted(usage)
         return Outcome(
@@ -42,6 +39,7 @@ class Draft:
             finish_reason=reason,
             usage=usage,
             error=error,
+            spent=self.tally.spent(is_last_kept=bool(text)),
         )
 
     def failed(self, error: ReplyError) -> Outcome:
@@ -53,4 +51,5 @@ class Draft:
             model=self.model,
             finish_reason=FinishReason.ERROR,
             error=error,
+            spent=self.tally.spent(is_last_kept=False),
         )

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from message_service.ids import CharacterId, ConversationId, ConversationKey, MessageId, ReplyId, UserId, WorkerId
+from message_service.messages.budget import Demand, Reservation
 
 
 class ReplyStatus(StrEnum):
@@ -105,6 +106,24 @@ class Usage:
         return self.input_tokens - self.cached_input_tokens - self.cache_write_tokens
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What one attempt used whose prompt a provider took: it costs, whatever became of it."""
+
+    number: int
+    """Which of the attempts since the claim, from 1."""
+    provider: str
+    model: str
+    usage: Usage
+    cost_nano_usd: int | None
+    """None: the price is not known."""
+    price_table: str
+    """The table that `cost_nano_usd` was reckoned by."""
+    at: datetime
+    is_kept: bool = False
+    """Whether the reply's stored text ended with this attempt: then `usage` is the message's."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyError:
     """Why a reply failed, for whoever asked for it."""
@@ -135,6 +154,8 @@ class NewReply:
     kind: WorkKind
     deadline_seconds: float
     """Time from acceptance until the reply fails if it is not done."""
+    demand: Demand | None = None
+    """What to set aside of the user's budget. None: there are no budgets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +187,7 @@ class Reply:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: ReplyError | None = None
+    reservation: Reservation | None = None
     setback: ReplyError | None = None
     """Why the last attempt was handed back to the queue."""
 
@@ -187,3 +209,5 @@ class Outcome:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: ReplyError | None = None
+    spent: tuple[Spending, ...] = ()
+    """By the attempts since the claim."""
