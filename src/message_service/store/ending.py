@@ -18,7 +18,7 @@ from message_service.store.database import Database, Row
 from message_service.store.ending_rows import EndingRows, message_of
 from message_service.store.mapping import conversation_from_row, conversation_to_row, reply_from_row, usage_to_row
 
-_LEFT_BEHIND = ("owner", "lease_until", "not_before")
+_LEFT_BEHIND = ("owner", "claim", "lease_until", "not_before")
 """What only a reply that has not ended has."""
 
 
