@@ -7,7 +7,9 @@ from time import perf_counter
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-from message_service.errors import ProviderError, RelayUnavailable, StoreUnavailable
+from message_service.errors import ClaimLost, ProviderError, RelayUnavailable, StoreUnavailable
+from message_service.ids import ConversationKey
+from message_service.messages.line import Disagreement
 from message_service.messages.reply import Outcome, Reply, ReplyError, ReplyStatus, Spending, WorkKind
 from message_service.providers.provider import Finished, Prompt, Provider, ProviderEvent, Started, TextDelta
 from message_service.providers.router import Router, Switched
@@ -20,6 +22,7 @@ from message_service.store.ending import Ended
 from message_service.store.finish import Finishing
 from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
 from message_service.store.ledger import Ledger
+from message_service.store.repair import Repaired, Repairs
 from message_service.work.queue import WorkQueue
 
 _PREFIX = "message_service"
@@ -42,6 +45,10 @@ class Metrics:
         self.idempotent_replays = self._counter("idempotent_replays", "Requests answered with their first result.")
         self.replies_ended = self._counter("replies_ended", "Replies in their terminal state.", "status", "provider")
         self.dead_letters = self._counter("dead_letters", "Replies that failed for good.", "code")
+        self.claims_lost = self._counter("claims_lost", "Replies this worker had begun that another has now.")
+        self.invariant_repairs = self._counter("invariant_repairs", "Repairs of what is never to be wrong.", "what")
+        for what in Disagreement:
+            self.invariant_repairs.labels(what.value)  # shown as 0, which is what it is to stay
         self.reply_seconds = self._histogram("reply_seconds", "From asking to the end.", _MODEL_SECONDS, "status")
         self.replies_in_process = self._gauge("replies_in_process", "Replies this worker is answering.")
         self.queue_waiting = self._gauge("queue_waiting", "Entries no worker has read.", "kind")
@@ -125,11 +132,15 @@ class Metrics:
         self.overloaded.set(backlog.is_overloaded)
 
     def in_process(self, answer: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        """`answer`, counted while it runs."""
+        """`answer`, counted while it runs, and when it lost its claim."""
 
         async def counted(*args: object) -> None:
             with self.replies_in_process.track_inprogress():
-                await answer(*args)
+                try:
+                    await answer(*args)
+                except ClaimLost:
+                    self.claims_lost.inc()
+                    raise
 
         return counted
 
@@ -216,6 +227,18 @@ class MeteredLedger(Ledger):
         await super().book_late(claimed, spent)
         # Where they were booked before, nobody heard of it, so nobody counted them.
         self._metrics.spent(spent)
+
+
+class MeteredRepairs(Repairs):
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        super().__init__(database)
+        self._metrics = metrics
+
+    async def repair(self, key: ConversationKey) -> Repaired | None:
+        repaired = await super().repair(key)
+        for what in repaired.disagreements if repaired is not None else ():
+            self._metrics.invariant_repairs.labels(what.value).inc()
+        return repaired
 
 
 class MeteredRouter(Router):

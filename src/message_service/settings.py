@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     sweep_interval_seconds: float = Field(
         0.5, ge=0.05, le=60, description="How often each worker looks for replies nobody is working on."
     )
+    repair_interval_seconds: float = Field(
+        30, ge=0.05, le=86_400, description="How often each worker checks that conversations and their replies agree."
+    )
     max_attempts: int = Field(5, ge=1, le=50, description="Times a reply is tried before it fails.")
     reply_deadline_seconds: float = Field(
         600, ge=1, le=86_400, description="Time from asking for a reply until it fails if it is not done."

@@ -20,7 +20,7 @@ from message_service.ids import WorkerId, new_worker_id
 from message_service.journey.answer import WritingDesk, answer
 from message_service.journey.cancel import CancelDesk
 from message_service.journey.estimate import Estimator
-from message_service.journey.recover import SafetyNet, find_lost, look_for_cancels, renew
+from message_service.journey.recover import SafetyNet, find_lost, look_for_cancels, renew, repair
 from message_service.journey.revive import RevivalDesk
 from message_service.journey.submit import FrontDesk
 from message_service.journey.watch import Window
@@ -36,6 +36,7 @@ from message_service.metrics import (
     MeteredFinishing,
     MeteredIdempotency,
     MeteredLedger,
+    MeteredRepairs,
     MeteredRouter,
     Metrics,
 )
@@ -234,7 +235,9 @@ async def open_worker(
             held=held,
             retry=RetryPolicy(max_attempts=settings.max_attempts),
         )
-        net = SafetyNet(worker_id=worker_id, kinds=kinds, claims=claims, held=held)
+        net = SafetyNet(
+            worker_id=worker_id, kinds=kinds, claims=claims, repairs=MeteredRepairs(stores.database, metrics), held=held
+        )
         if settings.worker_metrics_port is not None:
             server, _ = start_http_server(settings.worker_metrics_port, settings.host, registry=metrics.registry)
             stack.callback(server.shutdown)
@@ -248,10 +251,12 @@ async def open_worker(
                 find_lost=partial(find_lost, net=net),
                 renew=partial(renew, net=net),
                 look_for_cancels=partial(look_for_cancels, net=net),
+                repair=partial(repair, net=net),
             ),
             pace=Pace(
                 capacity=settings.max_in_process,
                 sweep_seconds=settings.sweep_interval_seconds,
+                repair_seconds=settings.repair_interval_seconds,
                 renew_seconds=settings.lease_seconds / _RENEWALS_PER_LEASE,
                 drain_seconds=settings.drain_seconds,
             ),

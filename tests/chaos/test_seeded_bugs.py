@@ -186,7 +186,10 @@ SCENARIOS = list(dict.fromkeys(scenario for _, scenario, _ in SEEDED))
 
 @pytest_asyncio.fixture(scope="module")
 async def sturdy(start_service: StartService) -> AsyncIterator[Service]:
-    async with start_service(workers=0, LEASE_SECONDS="1", SWEEP_INTERVAL_SECONDS="0.1") as running:
+    # Repair would heal what some of the bugs leave behind before the checker looks.
+    async with start_service(
+        workers=0, LEASE_SECONDS="1", SWEEP_INTERVAL_SECONDS="0.1", REPAIR_INTERVAL_SECONDS="3600"
+    ) as running:
         yield running
 
 

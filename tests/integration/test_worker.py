@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from message_service import wiring
 from message_service.ids import ConversationId, MessageId, ReplyId, WorkerId, conversation_key
 from message_service.live.event import Reset
 from message_service.live.writer import LiveWriter
 from message_service.messages.reply import Reply, ReplyStatus, WorkKind, first_take
+from message_service.metrics import Metrics
 from message_service.relay import Relay
 from message_service.store.database import Database
 from message_service.wiring import open_worker
@@ -147,7 +149,11 @@ async def test_nothing_new_is_begun_when_a_worker_stops(stage: Stage, steps: Ste
 
 
 @pytest.mark.parametrize("is_told_by_the_channel", [True, False], ids=["by the channel", "by its renewal"])
-async def test_writing_stops_when_the_claim_is_lost(stage: Stage, steps: Steps, is_told_by_the_channel: bool) -> None:
+async def test_writing_stops_when_the_claim_is_lost(
+    stage: Stage, steps: Steps, is_told_by_the_channel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Metrics()
+    monkeypatch.setattr(wiring, "Metrics", lambda: metrics)
     async with stage.worker(lease_seconds=300 if is_told_by_the_channel else 1) as worker:
         reply = await stage.ask(LONG)
         await stage.has_text(reply)
@@ -160,6 +166,7 @@ async def test_writing_stops_when_the_claim_is_lost(stage: Stage, steps: Steps, 
         ended = await steps.finishing.finish(current, completed("Mine.", take=first_take(current.epoch)))
         assert ended.message is not None
     assert shown_text(await stage.watch(reply)) == "Mine."
+    assert metrics.registry.get_sample_value("message_service_claims_lost_total") == 1
 
 
 async def test_lease_is_kept_when_a_reply_takes_longer_than_it(stage: Stage) -> None:

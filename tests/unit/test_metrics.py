@@ -13,6 +13,7 @@ BOUNDED_LABELS = {"route", "method", "status", "provider", "code", "kind", "role
     "from_provider",
     "to_provider",
     "le",
+    "what",
 }
 
 

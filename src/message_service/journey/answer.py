@@ -56,7 +56,10 @@ class WritingDesk:
 
 
 async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
-    """See one reply through to its end, or hand it back. Safe to call twice: the second finds nothing to claim."""
+    """See one reply through to its end, or hand it back. Safe to call twice: the second finds nothing to claim.
+
+    Raises `ClaimLost` when another worker has the reply now: nothing more was written here.
+    """
     claimed = await desk.claims.claim(reply_id, desk.worker_id)
     if claimed is None:
         return
@@ -81,6 +84,7 @@ async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
         except ClaimLost:
             log.warning("reply.claim_lost", reply=claimed.id, epoch=claimed.epoch)
             await _book_late(claimed, draft, desk)
+            raise
         finally:
             draft.writer.stop()
 

@@ -1,11 +1,13 @@
-"""The safety net, in every worker: keeps leases alive, hears of cancellations, and finds what nobody works on."""
+"""The safety net, in every worker: keeps leases alive, hears of cancellations, finds what nobody works on, repairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from message_service.ids import ReplyId, WorkerId
+from message_service.logs import log
 from message_service.messages.reply import WorkKind
 from message_service.store.claim import Claims
+from message_service.store.repair import Repairs
 from message_service.work.held import HeldReplies, StopReason
 
 
@@ -16,6 +18,7 @@ class SafetyNet:
     worker_id: WorkerId
     kinds: Sequence[WorkKind]
     claims: Claims
+    repairs: Repairs
     held: HeldReplies
 
 
@@ -43,3 +46,15 @@ async def look_for_cancels(*, net: SafetyNet) -> None:
             hold = net.held.get(found)
             if hold is not None:
                 hold.stop(StopReason.CANCELLED)
+
+
+async def repair(*, net: SafetyNet) -> None:
+    """Make conversations agree with their replies where they do not, which is always a fault of ours."""
+    for repaired in await net.repairs.look():
+        # A reply that was given its turn is found by the next sweep.
+        log.warning(
+            "conversation.repaired",
+            conversation=repaired.conversation_key,
+            reply=repaired.next_reply,
+            what=[what.value for what in repaired.disagreements],
+        )

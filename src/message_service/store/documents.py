@@ -22,6 +22,7 @@ class ConversationDocument(Document):
     head: str | None
     active_reply: str | None
     waiting_replies: int
+    repaired_at: datetime | None = None
 
     class Settings:
         name = "conversations"

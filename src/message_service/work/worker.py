@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from message_service.errors import MessageServiceError, RelayUnavailable
+from message_service.errors import ClaimLost, MessageServiceError, RelayUnavailable
 from message_service.ids import ReplyId, WorkerId
 from message_service.logs import log
 from message_service.messages.reply import WorkKind
@@ -25,12 +25,14 @@ class Duties:
     """What a worker does, told from outside: it knows neither the store nor the providers."""
 
     answer: Callable[[ReplyId], Awaitable[None]]
-    """Claim a reply and see it through; does nothing when it cannot be claimed."""
+    """Claim a reply and see it through; does nothing when it cannot be claimed. Raises `ClaimLost`."""
     find_lost: Callable[[int], Awaitable[Sequence[ReplyId]]]
     """Up to so many replies that can be claimed though nobody may have been told."""
     renew: Callable[[], Awaitable[None]]
     """Extend the leases of what is held."""
     look_for_cancels: Callable[[], Awaitable[None]]
+    repair: Callable[[], Awaitable[None]]
+    """Put right what should never be wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class Pace:
     """Replies in process at the same time."""
     sweep_seconds: float
     renew_seconds: float
+    repair_seconds: float
     drain_seconds: float
 
 
@@ -83,6 +86,7 @@ class Worker:
                 loops.create_task(self._every(self._pace.sweep_seconds, self._sweep)),
                 loops.create_task(self._every(_LOOK_FOR_CANCELS_SECONDS, self._duties.look_for_cancels)),
                 loops.create_task(self._every(self._pace.renew_seconds, self._duties.renew)),
+                loops.create_task(self._every(self._pace.repair_seconds, self._duties.repair)),
                 loops.create_task(self._every(_RECLAIM_SECONDS, self._reclaim)),
             ]
             await self._is_stopping.wait()
@@ -139,6 +143,8 @@ class Worker:
     async def _see_through(self, reply_id: ReplyId, hint: Hint | None) -> None:
         try:
             await self._duties.answer(reply_id)
+        except ClaimLost:
+            pass  # another worker sees it through
         except MessageServiceError as fault:
             # The lease runs out and somebody tries again.
             log.warning("reply.left", reply=reply_id, error=type(fault).__name__)
