@@ -1,5 +1,6 @@
 """A worker that dies at any command of answering: another one answers, once, and the next reply gets its turn."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.chaos.history import Fault
 from tests.chaos.trial import Trial, described
 from tests.chaos.victims import Victim, Victims
 from tests.fixtures.service import Service, StartService
@@ -55,9 +57,12 @@ class Bench:
         await self.worker.process.await_ready()
         return self.worker
 
-    async def replace(self) -> None:
-        await self.worker.dead()
+    async def replace(self) -> tuple[Worker, float]:
+        """The one that died, and when that was noticed."""
+        dead = self.worker
+        await dead.dead()
         self.worker = self._victims.take()
+        return dead.process, time.monotonic()
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -79,7 +84,8 @@ async def test_replies_come_once_and_in_order_when_their_worker_dies(
         victim.die_at(boundary)
         first = await user.post(_QUESTION, key="one")
         second = await user.post("/script rate=max\ntwo", key="two", expected="two")
-        await bench.replace()
+        dead, died_at = await bench.replace()
+        trial.writer.write(Fault(kind="kill", target=dead.name, began=died_at))
         await user.watch(str(first.reply_id))
         await user.watch(str(second.reply_id))
         await user.walk()
