@@ -1,10 +1,12 @@
 """`message-service dev` brings everything up, says how to use it, and keeps it up."""
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import urllib.error
 import urllib.request
@@ -76,6 +78,22 @@ def test_supervisor_loads_no_web_framework_when_running(dev: Dev) -> None:
     mapped = Path(f"/proc/{dev.process.pid}/maps").read_text()
     assert "orjson" not in mapped
     assert "aiohttp" not in mapped
+
+
+def test_dead_letters_are_listed_when_no_url_is_set(dev: Dev, folder: Path) -> None:
+    body = {"conversation_id": "dead", "content": "/script fail=auth\nNo.", "reply": {}}
+    failed = dev.post("/v1/messages", body)["reply"]["id"]
+    wait_until(lambda: dev.get(f"/v1/replies/{failed}")["status"] == "failed", seconds=15, what="the reply has failed")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MESSAGE_SERVICE_")}
+    listed = subprocess.run(
+        [sys.executable, "-m", "message_service", "dead-letters", "list", "--json"],
+        cwd=folder,
+        env=environment | {"MESSAGE_SERVICE_DATA_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert [letter["id"] for letter in json.loads(listed.stdout)] == [failed], listed.stderr
 
 
 @pytest.mark.parametrize("victim", ["message_service work", "message_service serve", "mongod", "valkey-server"])

@@ -15,7 +15,7 @@ from message_service.api.wire import dead_letter_json, reply_json
 from message_service.errors import DeadLetterNotFound, InvalidCursor
 from message_service.ids import ReplyId, UserId, is_own_id
 from message_service.journey.revive import revive
-from message_service.store.dead_letters import DeadLetterState
+from message_service.messages.dead_letter import DeadLetterState
 
 router = APIRouter(prefix="/v1/admin/dead-letters", tags=["operations"])
 

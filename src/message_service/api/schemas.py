@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from message_service.ids import EXTERNAL_ID_PATTERN
+from message_service.messages.dead_letter import DeadLetterState
 from message_service.messages.message import (
     MAX_METADATA_KEY_CHARACTERS,
     MAX_METADATA_PAIRS,
@@ -13,7 +14,6 @@ from message_service.messages.message import (
     Role,
 )
 from message_service.messages.reply import FinishReason, ReplyStatus, WorkKind
-from message_service.store.dead_letters import DeadLetterState
 
 MAX_INSTRUCTIONS_CHARACTERS = 20_000
 

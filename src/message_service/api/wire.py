@@ -3,10 +3,10 @@
 from typing import Any
 
 from message_service.clock import rfc3339
+from message_service.messages.dead_letter import DeadLetter
 from message_service.messages.message import Message
 from message_service.messages.reply import Reply, Usage
 from message_service.store.database import Row
-from message_service.store.dead_letters import DeadLetter
 from message_service.store.mapping import usage_from_row
 from message_service.store.replies import ReplyWithMessage
 

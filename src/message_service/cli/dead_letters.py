@@ -1,8 +1,5 @@
 """`message-service dead-letters`: replies that failed, asking for them again, and letting them be."""
 
-import asyncio
-import getpass
-import json
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -11,7 +8,7 @@ import typer
 
 from message_service.errors import MessageServiceError, StartRefused, Unavailable
 from message_service.ids import ReplyId, UserId
-from message_service.store.dead_letters import DeadLetter, DeadLetterState
+from message_service.messages.dead_letter import DeadLetter, DeadLetterState
 
 app = typer.Typer(help="Replies that failed: list, show, retry, drop.", no_args_is_help=True)
 
@@ -42,7 +39,7 @@ def list_letters(
 
     letters = _run(find)
     if as_json:
-        print(json.dumps([_json(letter) for letter in letters], indent=2))
+        _print_json([_json(letter) for letter in letters])
         return
     for letter in letters:
         print(letter.reply_id, letter.failed_at.isoformat(timespec="seconds"), letter.error.code, letter.user_id)
@@ -53,7 +50,7 @@ def show(reply_id: _ReplyIdArgument, as_json: _AsJson = False) -> None:
     """All that is kept of one, and where its message is."""
     letter: DeadLetter = _run(lambda services: services.revival.letters.get(ReplyId(reply_id)))
     if as_json:
-        print(json.dumps(_json(letter), indent=2))
+        _print_json(_json(letter))
         return
     for name, value in _json(letter).items():
         print(f"{name}: {value}")
@@ -66,7 +63,10 @@ def retry(reply_id: _ReplyIdArgument, as_json: _AsJson = False) -> None:
     from message_service.journey.revive import revive
 
     reply = _run(lambda services: revive(ReplyId(reply_id), by=_whoever_runs_this(), desk=services.revival))
-    print(json.dumps({"retried_as": reply.id, "status": reply.status.value}) if as_json else reply.id)
+    if as_json:
+        _print_json({"retried_as": reply.id, "status": reply.status.value})
+    else:
+        print(reply.id)
 
 
 @app.command()
@@ -80,15 +80,21 @@ def drop(reply_id: _ReplyIdArgument, as_json: _AsJson = False) -> None:
         return letter
 
     letter = _run(let_it_be)
-    print(json.dumps(_json(letter), indent=2) if as_json else letter.state.value)
+    if as_json:
+        _print_json(_json(letter))
+    else:
+        print(letter.state.value)
 
 
 def _run(act: Callable[[Any], Awaitable[Any]]) -> Any:
+    import asyncio
+
+    from message_service.cli.server_urls import with_server_urls
     from message_service.logs import configure_logs
     from message_service.settings import load_settings
     from message_service.wiring import open_api
 
-    settings = load_settings()
+    settings = with_server_urls(load_settings())
     # To standard error: standard output is for what was asked.
     configure_logs(level=settings.log_level, format_=settings.log_format, role="cli")
 
@@ -107,7 +113,15 @@ def _run(act: Callable[[Any], Awaitable[Any]]) -> Any:
 
 def _whoever_runs_this() -> UserId:
     """For the audit."""
+    import getpass
+
     return UserId(f"cli:{getpass.getuser()}")
+
+
+def _print_json(answer: object) -> None:
+    import json
+
+    print(json.dumps(answer, indent=2))
 
 
 def _json(letter: DeadLetter) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from message_service.cli.checks.machine import check_disk, check_embedded_progra
 from message_service.cli.checks.mongodb import check_mongodb
 from message_service.cli.checks.providers import check_providers
 from message_service.cli.checks.redis import check_redis
-from message_service.embedded.layout import Layout
-from message_service.embedded.lock import is_held
+from message_service.cli.server_urls import with_server_urls
 from message_service.errors import InvalidSettings
 from message_service.settings import Settings, load_settings
 
@@ -54,16 +53,9 @@ async def _examine() -> list[Finding]:
 
 
 def _subject(settings: Settings) -> Subject:
-    """Where a URL is missing, the servers of a `dev` that runs on the data folder stand in."""
-    layout = Layout.of(settings.data_dir)
-    mongodb_url = settings.mongodb_url.get_secret_value() if settings.mongodb_url else None
-    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    if is_held(layout.lock):
-        if mongodb_url is None and layout.mongod_socket.exists():
-            mongodb_url = layout.mongodb_url
-        if redis_url is None and layout.redis_socket.exists():
-            redis_url = layout.redis_url()
-    return Subject(settings, mongodb_url, redis_url)
+    found = with_server_urls(settings)
+    urls = (url.get_secret_value() if url else None for url in (found.mongodb_url, found.redis_url))
+    return Subject(settings, *urls)
 
 
 async def _run(check: Check, subject: Subject) -> Sequence[Finding]:

@@ -5,10 +5,11 @@ from hashlib import blake2b
 
 from message_service.ids import ReplyId, UserId, new_reply_id
 from message_service.logs import log
+from message_service.messages.dead_letter import DeadLetter
 from message_service.messages.reply import NewReply, Reply, WorkKind
 from message_service.store.accept import Acceptance
 from message_service.store.accept_plan import Submission
-from message_service.store.dead_letters import DeadLetter, DeadLetters
+from message_service.store.dead_letters import DeadLetters
 from message_service.store.idempotency import IdempotencyClaim
 from message_service.store.messages import Messages
 from message_service.store.replies import Replies

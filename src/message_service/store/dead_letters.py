@@ -1,46 +1,17 @@
 """What is kept of every reply that failed, for whoever runs the service: why, and what became of it. Never any text."""
 
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-
 from pymongo import DESCENDING, ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from message_service.clock import now
 from message_service.errors import DeadLetterNotFound
-from message_service.ids import ConversationId, MessageId, ReplyId, UserId
-from message_service.messages.reply import Asked, Reply, ReplyError, WorkKind
+from message_service.ids import ReplyId, UserId
+from message_service.messages.dead_letter import DeadLetter, DeadLetterState
+from message_service.messages.reply import Reply, ReplyError, WorkKind
 from message_service.store.audit import AuditAction, audit_row
 from message_service.store.database import Database, Row, reaching_the_store
 from message_service.store.mapping import asked_from_row
 from message_service.store.transaction import run_transaction
-
-
-class DeadLetterState(StrEnum):
-    OPEN = "open"
-    RETRIED = "retried"
-    """Another reply was asked for: `retried_as`."""
-    DROPPED = "dropped"
-    """Somebody decided that nothing is to be done."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
-    """`asked_at` and `failed_at` are the reply's times."""
-
-    reply_id: ReplyId
-    message_id: MessageId
-    user_id: UserId
-    conversation_id: ConversationId
-    kind: WorkKind
-    asked: Asked
-    error: ReplyError
-    attempts: int
-    asked_at: datetime
-    failed_at: datetime
-    state: DeadLetterState
-    retried_as: ReplyId | None
 
 
 class DeadLetters:
