@@ -101,6 +101,27 @@ def reply_rows() -> Iterator[Row]:
             yield row | {"status": status.value} | lease
 
 
+def dead_letter_rows() -> Iterator[Row]:
+    """Five of six are open and of two usual codes; one in a hundred is of a rare one."""
+    for number in range(2000):
+        yield {
+            "_id": f"msg_{number:026}",
+            "message_id": question(number % CONVERSATIONS, 1),
+            "user_id": user(number),
+            "conversation_id": f"conv-{number % CONVERSATIONS}",
+            "kind": WorkKind.REPLY.value,
+            "asked": {},
+            "error": {
+                "code": "rare" if number % 100 == 7 else "timeout" if number % 2 else "too_many_attempts",
+                "detail": "",
+            },
+            "attempts": 1,
+            "asked_at": MOMENT,
+            "failed_at": MOMENT,
+            "state": "dropped" if number % 6 == 0 else "open",
+        }
+
+
 @dataclass(frozen=True)
 class Furnished:
     """A database with enough in it that the planner has a choice, and a log of what it is asked."""
@@ -124,6 +145,7 @@ async def furnished(servers: EmbeddedServers) -> AsyncIterator[Furnished]:
         replies = list(reply_rows())
         random.Random(1).shuffle(replies)
         await plain.replies.insert_many(replies)
+        await plain.dead_letters.insert_many(dead_letter_rows())
         await plain.conversations.insert_many(
             {
                 "_id": key(number),
