@@ -1,5 +1,6 @@
 """`message-service dev` brings everything up, says how to use it, and keeps it up."""
 
+import itertools
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -96,7 +98,7 @@ def test_dead_letters_are_listed_when_no_url_is_set(dev: Dev, folder: Path) -> N
     assert [letter["id"] for letter in json.loads(listed.stdout)] == [failed], listed.stderr
 
 
-@pytest.mark.parametrize("victim", ["message_service work", "message_service serve", "mongod", "valkey-server"])
+@pytest.mark.parametrize("victim", ["message_service serve", "mongod", "valkey-server"])
 def test_process_is_back_and_replies_come_when_it_was_killed(dev: Dev, victim: str) -> None:
     before = len(dev.logged)
     pid = dev.child(victim)
@@ -105,6 +107,51 @@ def test_process_is_back_and_replies_come_when_it_was_killed(dev: Dev, victim: s
     wait_until(lambda: dev.has_child(victim) and dev.child(victim) != pid, seconds=20, what="a new process")
     wait_until(lambda: _is_answered(dev), seconds=30, what="a reply")
     assert dev.process.poll() is None
+
+
+@pytest.mark.parametrize("has_standby", [True, False], ids=["one stands by", "none stands by"])
+def test_reply_runs_again_at_once_when_its_worker_was_killed(dev: Dev, has_standby: bool) -> None:
+    """A replacement that did not know whom it replaces would wait for the end of a lease of 10 s."""
+    victim = dev.worker
+    wait_until(lambda: _standbys(dev) != [], seconds=20, what="another worker stands by")
+    (standby,) = _standbys(dev)
+    if has_standby:
+        _await_rest(standby)
+    body = {"conversation_id": "killed", "content": "/script tokens=4000 rate=50\nOn and on.", "reply": {}}
+    reply = dev.post("/v1/messages", body)["reply"]["id"]
+    with dev.watch(reply) as events:
+        assert "reply.delta" in itertools.islice(events, 3)
+        if not has_standby:
+            os.kill(standby, signal.SIGKILL)
+        os.kill(victim, signal.SIGKILL)
+        killed_at = time.monotonic()
+        after = list(itertools.takewhile(lambda event: event != "reply.started", events))
+        seconds = time.monotonic() - killed_at
+    print(f"started again after {seconds:.2f} s, with{'' if has_standby else 'out'} a standby")  # noqa: T201  # the figure that is asked for
+    dev.post(f"/v1/replies/{reply}/cancel", {})
+    assert "reply.reset" in after
+    assert dev.get(f"/v1/replies/{reply}")["attempts"] == 2
+    assert dev.worker != victim
+    assert (dev.worker == standby) == has_standby
+    assert seconds < 8
+
+
+def _standbys(dev: Dev) -> list[int]:
+    return [pid for pid in dev.children("work --standby") if pid != dev.worker]
+
+
+def _await_rest(pid: int) -> None:
+    """Until it uses no CPU any more, for it has loaded what it needs."""
+
+    def used_seconds() -> str:
+        return " ".join(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])
+
+    def is_at_rest() -> bool:
+        before = used_seconds()
+        time.sleep(0.5)
+        return used_seconds() == before
+
+    wait_until(is_at_rest, seconds=30, what="the standby is loaded")
 
 
 def _is_answered(dev: Dev) -> bool:

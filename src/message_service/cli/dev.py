@@ -12,12 +12,12 @@ from message_service.cli.notice import Notify, open_notices
 from message_service.cli.open_files import raise_open_files_limit
 from message_service.cli.panel import PAGES, Running, print_panel
 from message_service.cli.readiness import await_ready, existing_pages
+from message_service.cli.standby import WorkerStarts
 from message_service.cli.stop_signals import StopRequested, StopSignals
-from message_service.cli.supervisor import Supervised, keep_running
+from message_service.cli.supervisor import Supervised, Tended, keep_running
 from message_service.embedded.child import Child, start_child, stop_children
 from message_service.embedded.servers import EmbeddedServers, ServerName, start_embedded_servers
 from message_service.errors import StartRefused
-from message_service.ids import WorkerId, new_worker_id
 from message_service.settings import ENVIRONMENT_PREFIX, Settings
 
 _READY_SECONDS = 60.0
@@ -55,6 +55,7 @@ class _Development:
         self._signals = signals
         self._notify = notify
         self._servers: EmbeddedServers | None = None
+        self._workers: WorkerStarts | None = None
         self._processes: dict[str, Supervised] = {}
         """In the order in which they are stopped."""
         urls = {ServerName.MONGODB: settings.mongodb_url, ServerName.REDIS: settings.redis_url}
@@ -67,9 +68,10 @@ class _Development:
                 self._settings.data_dir, names=self._embedded, pause=self._signals.pause
             )
         environment = self._environment()
+        self._workers = WorkerStarts(partial(_run_worker, environment=environment))
         starts: dict[str, Callable[[], Child]] = {
             "api": partial(_run_command, ["serve"], environment),
-            "worker": _WorkerStart(environment),
+            "worker": self._workers,
         }
         for name, run in starts.items():
             self._processes[name] = Supervised(name, run(), run, self._notify)
@@ -83,15 +85,19 @@ class _Development:
 
     def keep_running(self) -> None:
         """Ends by StopRequested alone."""
-        processes = list(self._processes.values())
+        tended: list[Tended] = list(self._processes.values())
         if self._servers is not None:
             for name, child in self._servers.processes.items():
-                processes.append(Supervised(name, child, partial(_restart_server, self._servers, name), self._notify))
-        keep_running(processes, self._signals.pause)
+                tended.append(Supervised(name, child, partial(_restart_server, self._servers, name), self._notify))
+        if self._workers is not None:
+            tended.append(self._workers)
+        keep_running(tended, self._signals.pause)
 
     def stop(self) -> None:
         """Whoever uses something stops before it. A signal meanwhile kills API and worker, two kill the servers too."""
         count = self._signals.count
+        if self._workers is not None:
+            self._workers.stop()
         patience_seconds = max(_STOP_SECONDS, self._drain_seconds + 2)
         for process in self._processes.values():
             stop_children(
@@ -138,23 +144,13 @@ class _Development:
                 )
 
 
-class _WorkerStart:
-    """Starts the worker, each time as another one that takes over from the last, which has ended."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
-        self._last: WorkerId | None = None
-
-    def __call__(self) -> Child:
-        worker_id = new_worker_id()
-        replaces = [] if self._last is None else ["--replaces", self._last]
-        child = _run_command(["work", "--id", worker_id, *replaces], self._environment)
-        self._last = worker_id
-        return child
+def _run_worker(arguments: Sequence[str], *, environment: dict[str, str], hears_more: bool = False) -> Child:
+    return _run_command(["work", *arguments], environment, hears_more=hears_more)
 
 
-def _run_command(arguments: Sequence[str], environment: dict[str, str]) -> Child:
-    return start_child([sys.executable, "-m", "message_service", *arguments], environment=environment)
+def _run_command(arguments: Sequence[str], environment: dict[str, str], *, hears_more: bool = False) -> Child:
+    command = [sys.executable, "-m", "message_service", *arguments]
+    return start_child(command, environment=environment, hears_more=hears_more)
 
 
 def _restart_server(servers: EmbeddedServers, name: ServerName) -> Child:

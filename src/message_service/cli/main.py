@@ -73,19 +73,19 @@ def work(
     replaces: Annotated[
         str | None, typer.Option(hidden=True, help="A dead worker, whose replies run again at once.")
     ] = None,
+    standby: Annotated[bool, typer.Option(hidden=True, help="Wait to be told both on standard input.")] = False,
 ) -> None:
     """Run a worker that answers queued replies."""
     from message_service.cli.open_files import raise_open_files_limit
+    from message_service.cli.standby import await_order
     from message_service.settings import load_settings
     from message_service.wiring import run_worker
 
     raise_open_files_limit()
-    run_worker(
-        load_settings(),
-        tuple(kind or WorkKind),
-        worker_id=WorkerId(id_) if id_ else None,
-        replaces=WorkerId(replaces) if replaces else None,
-    )
+    worker_id, replaced = WorkerId(id_) if id_ else None, WorkerId(replaces) if replaces else None
+    if standby:
+        worker_id, replaced = await_order()
+    run_worker(load_settings(), tuple(kind or WorkKind), worker_id=worker_id, replaces=replaced)
 
 
 @app.command()

@@ -19,7 +19,7 @@ class Restart:
 
     @property
     def delay_seconds(self) -> float:
-        """0.2, 0.4, 0.8 ... and never more than 10."""
-        if self.ends_in_a_row == 0:
+        """Nothing after the first end, then 0.2, 0.4, 0.8 ... and never more than 10."""
+        if self.ends_in_a_row <= 1:
             return 0.0
-        return min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(self.ends_in_a_row - 1, 16))
+        return min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(self.ends_in_a_row - 2, 16))

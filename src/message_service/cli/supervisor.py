@@ -2,11 +2,18 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from message_service.cli.notice import Notify
 from message_service.cli.restart import Restart
 from message_service.embedded.child import Child
 from message_service.errors import StartRefused
+
+
+class Tended(Protocol):
+    def tend(self) -> float:
+        """Do what is due. Returns the seconds until this is next needed, at most 1."""
+        ...
 
 
 class Supervised:
@@ -50,7 +57,7 @@ class Supervised:
         )
 
 
-def keep_running(processes: Sequence[Supervised], pause: Callable[[float], None]) -> None:
+def keep_running(processes: Sequence[Tended], pause: Callable[[float], None]) -> None:
     """Returns only by what `pause` raises. `pause` must return early when a child ends, or restarts wait up to 1 s."""
     while True:
         pause(min(process.tend() for process in processes))

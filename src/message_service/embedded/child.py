@@ -23,12 +23,14 @@ def start_child(
     environment: Mapping[str, str],
     output: IO[bytes] | None = None,
     standard_input: bytes | None = None,
+    hears_more: bool = False,
     pass_descriptors: Sequence[int] = (),
 ) -> Child:
     """Start `command` (an absolute path and its arguments) in its own process group.
 
     It gets SIGTERM when we end. `output` takes what it writes; without one it writes where we write.
-    `standard_input` is for what must not be seen on a command line. Only for the main thread, because the kernel sends
+    `standard_input` is for what must not be seen on a command line; with `hears_more` it stays open, as the child's
+    `stdin`. Only for the main thread, because the kernel sends
     that signal when the starting *thread* ends (PR_SET_PDEATHSIG in prctl(2)).
     """
     if threading.current_thread() is not threading.main_thread():
@@ -36,7 +38,7 @@ def start_child(
     child = subprocess.Popen(
         # -S: the launcher needs no site-packages. -I: nor anything from the current folder or the environment.
         [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *command],
-        stdin=subprocess.DEVNULL if standard_input is None else subprocess.PIPE,
+        stdin=subprocess.PIPE if hears_more or standard_input is not None else subprocess.DEVNULL,
         stdout=output,
         stderr=None if output is None else subprocess.STDOUT,
         env=dict(environment),

@@ -1,6 +1,7 @@
 """The worker: takes hints while it has room, starts an answer for each, and looks after what it holds."""
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Worker:
 
     async def run(self) -> None:
         """Work until `stop`."""
-        log.info("worker.started", worker=self._id, kinds=[kind.value for kind in self._kinds])
+        log.info("worker.started", worker=self._id, pid=os.getpid(), kinds=[kind.value for kind in self._kinds])
         async with asyncio.TaskGroup() as loops:
             reader = loops.create_task(self._read_hints())
             # What a dead worker left is not to wait for the first interval.
