@@ -162,7 +162,16 @@ async def test_nothing_is_repaired_when_a_conversation_is_at_work(steps: Steps, 
         for number in range(15):
             await steps.ask(f"more {number}")
 
-    looking = [asyncio.create_task(look_all_the_time()) for _ in range(2)]
+    async def repair_all_the_time() -> None:
+        """Without looking first: what is read while others write must not seem wrong."""
+        while not is_over.is_set():
+            repaired = await repairs.repair(KEY)
+            found.extend([repaired] if repaired is not None else [])
+
+    looking = [
+        asyncio.create_task(look_all_the_time()),
+        *(asyncio.create_task(repair_all_the_time()) for _ in range(3)),
+    ]
     async with asyncio.timeout(60):
         with suppress(ClaimLost):
             await asyncio.gather(ask_more(), bustle.cancel(replies[::4]), *(

@@ -18,7 +18,7 @@ from message_service.ids import ConversationKey, ReplyId
 from message_service.messages.line import Correction, Disagreement, Place, correction_of
 from message_service.messages.reply import ReplyStatus
 from message_service.store.database import Database, Row, reaching_the_store
-from message_service.store.mapping import conversation_from_row, conversation_to_row
+from message_service.store.mapping import conversation_from_row
 from message_service.store.transaction import run_transaction
 
 _UNFINISHED: Row = {"status": {"$in": [ReplyStatus.QUEUED.value, ReplyStatus.RUNNING.value]}}
@@ -108,14 +108,16 @@ class Repairs:
         return {key: correction for key, correction in found.items() if correction is not None}
 
     async def _write(self, correction: Correction, session: AsyncClientSession) -> None:
-        key = correction.conversation.key
+        right = correction.conversation
         # The time makes it a change in any case: whoever accepts or ends a reply meanwhile then conflicts with it.
-        await self._database.conversations.update_one(
-            {"_id": key},
-            {"$set": conversation_to_row(correction.conversation) | {"repaired_at": now()}},
-            session=session,
-        )
-        line = {"conversation_key": key, **_UNFINISHED}
+        counts = {
+            "active_reply": right.active_reply,
+            "waiting_replies": right.waiting_replies,
+            "reserved": right.reserved,
+            "repaired_at": now(),
+        }
+        await self._database.conversations.update_one({"_id": right.key}, {"$set": counts}, session=session)
+        line = {"conversation_key": right.key, **_UNFINISHED}
         await self._database.replies.update_many(
             line, [{"$set": {"is_next": {"$eq": ["$_id", correction.next_reply]}}}], session=session
         )
