@@ -67,9 +67,7 @@ def await_order() -> tuple[WorkerId, WorkerId | None]:
 
     Exits when whoever would tell it is gone.
     """
-    import message_service.providers.lm_studio
-    import message_service.providers.scripted
-    import message_service.wiring  # noqa: F401  # loaded for run_worker
+    from message_service.providers import anthropic, lm_studio, openai, scripted, upstream  # noqa: F401  # to be loaded
 
     order = sys.stdin.readline()
     if not order.endswith("\n"):
