@@ -13,6 +13,8 @@ from message_service.errors import InvalidSettings
 ENVIRONMENT_PREFIX = "MESSAGE_SERVICE_"
 
 ProviderName = Literal["lm_studio", "openai", "anthropic", "scripted"]
+StrategyName = Literal["priority", "round_robin", "weighted", "latency", "cost", "affinity"]
+MidstreamPolicy = Literal["auto", "restart", "keep", "continue"]
 
 _TURNED_ON_BY = {
     "lm_studio": "lm_studio_url",
