@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from message_service import __version__
-from message_service.api import dead_letters, history, messages, operations, replies, variants
+from message_service.api import dead_letters, history, messages, operations, providers, replies, variants
 from message_service.api.context import request_id_of
 from message_service.api.envelope import Envelope
 from message_service.api.errors import problem_response
@@ -26,7 +26,15 @@ from message_service.errors import (
 )
 from message_service.wiring import ApiServices
 
-_ROUTERS = (messages.router, history.router, variants.router, replies.router, dead_letters.router, operations.router)
+_ROUTERS = (
+    messages.router,
+    history.router,
+    variants.router,
+    replies.router,
+    dead_letters.router,
+    providers.router,
+    operations.router,
+)
 
 
 def create_app(services: ApiServices) -> ASGIApp:

@@ -47,13 +47,13 @@ async def _examine() -> list[Finding]:
     except InvalidSettings as refusal:
         return [Finding("settings", "fail", refusal.detail, "`message-service settings` lists what is acceptable.")]
     findings = [Finding("settings", "ok", "All settings are acceptable.")]
-    subject = _subject(settings)
+    subject = subject_of(settings)
     for check in CHECKS:
         findings += await _run(check, subject)
     return findings
 
 
-def _subject(settings: Settings) -> Subject:
+def subject_of(settings: Settings) -> Subject:
     """Where a URL is missing, the servers of a `dev` that runs on the data folder stand in."""
     layout = Layout.of(settings.data_dir)
     mongodb_url = settings.mongodb_url.get_secret_value() if settings.mongodb_url else None

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from message_service.clock import now
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget
-from message_service.errors import ClaimLost, MessageNotFound, ProviderError, RelayUnavailable, StoreUnavailable
+from message_service.errors import (
+    ClaimLost,
+    MessageNotFound,
+    NoProviderAvailable,
+    ProviderError,
+    RelayUnavailable,
+    StoreUnavailable,
+)
 from message_service.ids import ReplyId, WorkerId
 from message_service.journey.compose import compose
 from message_service.journey.draft import Draft
@@ -19,7 +26,8 @@ from message_service.logs import log
 from message_service.messages.message import MAX_CONTENT_CHARACTERS
 from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus, first_take
 from message_service.providers.provider import Finished, Started, TextDelta, UsageReported
-from message_service.providers.router import Router, Switched
+from message_service.providers.router import Router
+from message_service.providers.routing.run import Restarted, Route, Switched
 from message_service.safety.sanitise import PieceSanitiser
 from message_service.store.claim import Claims
 from message_service.store.ending import Ended
@@ -30,6 +38,7 @@ from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy, TryAgain
 
 _PAUSE_BEFORE_FINISHING_AGAIN_SECONDS = 0.2
+_PAUSE_WITHOUT_PROVIDER_SECONDS = 1.0
 _TRIED_TOO_OFTEN = ReplyError("too_many_attempts", "The reply was tried too often without an end.")
 
 
@@ -97,7 +106,7 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
     try:
         async with asyncio.timeout(_remaining_seconds(claimed)):
             await writing
-    except ProviderError as error:
+    except (ProviderError, NoProviderAvailable) as error:
         return await _after_failure(claimed, draft, error, desk)
     except TimeoutError:
         return _after_deadline(claimed, draft, desk)
@@ -118,7 +127,14 @@ async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
     draft.prompt_tokens = prompt.prompt_tokens
     clean = PieceSanitiser()
     room = MAX_CONTENT_CHARACTERS
-    stream = desk.router.stream(prompt, provider=claimed.asked.provider)
+    asked = claimed.asked
+    route = Route(
+        provider=asked.provider,
+        strategy=asked.strategy,
+        deadline=asyncio.get_running_loop().time() + _remaining_seconds(claimed),
+        attempts=draft.attempts,
+    )
+    stream = desk.router.stream(prompt, route)
     try:
         async for event in stream:
             if draft.writer.is_refused:
@@ -138,6 +154,9 @@ async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
                     draft.usage = usage
                 case Switched(from_provider, to_provider, reason):
                     draft.writer.switched(from_provider, to_provider, reason)
+                case Restarted(reason):
+                    draft.begin_again(reason)
+                    clean, room = PieceSanitiser(), MAX_CONTENT_CHARACTERS
                 case Finished(reason):
                     draft.finish_reason = reason
     finally:
@@ -165,7 +184,11 @@ def _late(claimed: Reply) -> ReplyError:
     return ReplyError("deadline_exceeded", f"The reply was not finished before its deadline.{setback}")
 
 
-async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, desk: WritingDesk) -> Outcome | None:
+async def _after_failure(
+    claimed: Reply, draft: Draft, error: ProviderError | NoProviderAvailable, desk: WritingDesk
+) -> Outcome | None:
+    if isinstance(error, NoProviderAvailable):
+        return await _wait_for_a_provider(claimed, draft, error, desk)
     log.warning(
         "reply.attempt_failed", reply=claimed.id, attempt=claimed.attempts, provider=error.provider, error=error.code
     )
@@ -181,6 +204,7 @@ async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, des
             delay_seconds=decision.after_seconds,
             is_attempt_counted=decision.is_attempt_counted,
             why=_told(error),
+            attempt_log=draft.attempts,
         )
         if not is_ours:
             raise ClaimLost
@@ -188,12 +212,31 @@ async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, des
     return draft.failed(_told(error))
 
 
+async def _wait_for_a_provider(
+    claimed: Reply, draft: Draft, nobody: NoProviderAvailable, desk: WritingDesk
+) -> Outcome | None:
+    """Nobody may be asked now, so it was no attempt: the reply waits until somebody may, or for its deadline."""
+    delay_seconds = nobody.retry_after_seconds or _PAUSE_WITHOUT_PROVIDER_SECONDS
+    is_ours = await desk.claims.hand_back(
+        claimed,
+        delay_seconds=min(delay_seconds, max(0.0, _remaining_seconds(claimed))),
+        is_attempt_counted=False,
+        why=ReplyError("no_provider_available", nobody.detail),
+        attempt_log=draft.attempts,
+    )
+    if not is_ours:
+        raise ClaimLost
+    return None
+
+
 async def _after_stop(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) -> Outcome | None:
     match hold.stop_reason:
         case StopReason.CANCELLED:
             return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
         case StopReason.DRAINING:
-            if await desk.claims.hand_back(claimed, delay_seconds=0, is_attempt_counted=False):
+            if await desk.claims.hand_back(
+                claimed, delay_seconds=0, is_attempt_counted=False, attempt_log=draft.attempts
+            ):
                 desk.queue.announce(claimed.id, claimed.kind)
             return None
         case StopReason.LOST:

@@ -1,10 +1,10 @@
 """A reply as far as it has come, and what it is when it ends now."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from message_service.context.tokens import TokenCounter
 from message_service.live.writer import LiveWriter
-from message_service.messages.reply import FinishReason, Outcome, ReplyError, ReplyStatus, Usage
+from message_service.messages.reply import Attempt, FinishReason, Outcome, ReplyError, ReplyStatus, Usage
 
 
 @dataclass(slots=True)
@@ -16,6 +16,14 @@ class Draft:
     model: str | None = None
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    """At providers, since the claim."""
+
+    def begin_again(self, reason: str) -> None:
+        """Another provider writes the text anew."""
+        self.writer.begin_again(reason)
+        self.usage = None
+        self.finish_reason = None
 
     def ended(
         self,
@@ -42,6 +50,7 @@ class Draft:
             finish_reason=reason,
             usage=usage,
             error=error,
+            attempt_log=tuple(self.attempts),
         )
 
     def failed(self, error: ReplyError) -> Outcome:
@@ -53,4 +62,5 @@ class Draft:
             model=self.model,
             finish_reason=FinishReason.ERROR,
             error=error,
+            attempt_log=tuple(self.attempts),
         )

@@ -105,6 +105,22 @@ class Usage:
         return self.input_tokens - self.cached_input_tokens - self.cache_write_tokens
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One provider asked for a reply once, whatever came of it."""
+
+    provider: str
+    started_at: datetime
+    ended_at: datetime
+    host: str | None = None
+    """Where it runs, as host and port."""
+    model: str | None = None
+    first_token_at: datetime | None = None
+    usage: Usage | None = None
+    error: str | None = None
+    """Code of what ended it, if that was not the end of its text."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyError:
     """Why a reply failed, for whoever asked for it."""
@@ -168,6 +184,8 @@ class Reply:
     error: ReplyError | None = None
     setback: ReplyError | None = None
     """Why the last attempt was handed back to the queue."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """The last attempts at providers, oldest first."""
 
     @property
     def is_terminal(self) -> bool:
@@ -187,3 +205,5 @@ class Outcome:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: ReplyError | None = None
+    attempt_log: tuple[Attempt, ...] = ()
+    """The attempts at providers since the claim, oldest first."""

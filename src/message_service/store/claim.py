@@ -8,9 +8,9 @@ from pymongo import ASCENDING, ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
 from message_service.ids import ReplyId, WorkerId
-from message_service.messages.reply import Reply, ReplyError, WorkKind
+from message_service.messages.reply import Attempt, Reply, ReplyError, WorkKind
 from message_service.store.database import Database, Row, reaching_the_store
-from message_service.store.mapping import reply_from_row
+from message_service.store.mapping import MOST_ATTEMPTS_KEPT, attempt_to_row, reply_from_row
 
 _IS_DUE = {"$expr": {"$lte": ["$not_before", "$$NOW"]}}
 _LEASE_IS_OVER = {"$expr": {"$lt": ["$lease_until", "$$NOW"]}}
@@ -84,9 +84,20 @@ class Claims:
         return [row["_id"] for row in rows]
 
     async def hand_back(
-        self, claimed: Reply, *, delay_seconds: float, is_attempt_counted: bool, why: ReplyError | None = None
+        self,
+        claimed: Reply,
+        *,
+        delay_seconds: float,
+        is_attempt_counted: bool,
+        why: ReplyError | None = None,
+        attempt_log: Sequence[Attempt] = (),
     ) -> bool:
-        """Let the reply wait in the queue again for `delay_seconds`; `why` is kept. False: it was no longer ours."""
+        """Let the reply wait in the queue again for `delay_seconds`. False: it was no longer ours.
+
+        `why` is kept, and `attempt_log`: the attempts at providers since the claim.
+        """
+        logged = {"$ifNull": ["$attempt_log", []]}
+        rows = {"$literal": [attempt_to_row(attempt) for attempt in attempt_log]}
         setback = {"setback": {"$literal": {"code": why.code, "detail": why.detail}}} if why is not None else {}
         with reaching_the_store():
             result = await self._replies.update_one(
@@ -97,6 +108,7 @@ class Claims:
                             "status": "queued",
                             "not_before": {"$add": ["$$NOW", int(delay_seconds * 1000)]},
                             "attempts": {"$subtract": ["$attempts", 0 if is_attempt_counted else 1]},
+                            "attempt_log": {"$slice": [{"$concatArrays": [logged, rows]}, -MOST_ATTEMPTS_KEPT]},
                             **setback,
                         }
                     },

@@ -38,6 +38,19 @@ class UsageFields(BaseModel):
     reasoning_tokens: int = 0
 
 
+class AttemptFields(BaseModel):
+    """One provider asked once. What a later version adds is None in older rows."""
+
+    provider: str
+    host: str | None = None
+    model: str | None = None
+    started_at: datetime
+    first_token_at: datetime | None = None
+    ended_at: datetime
+    usage: UsageFields | None = None
+    error: str | None = None
+
+
 class MessageDocument(Document):
     id: str  # type: ignore[assignment]
     conversation_key: str
@@ -104,6 +117,7 @@ class ReplyDocument(Document):
     error: dict[str, str] | None = None
     setback: dict[str, str] | None = None
     """Why the last attempt was handed back."""
+    attempt_log: list[AttemptFields] | None = None
 
     class Settings:
         name = "replies"

@@ -14,6 +14,8 @@ from message_service.store.audit import AuditAction, audit_row
 from message_service.store.database import Database
 from message_service.store.dead_letters import dead_letter_row
 from message_service.store.mapping import (
+    MOST_ATTEMPTS_KEPT,
+    attempt_to_row,
     conversation_from_row,
     conversation_to_row,
     message_to_row,
@@ -62,6 +64,7 @@ async def end_reply(
         {
             "$set": {field: value for field, value in changes.items() if value is not None},
             "$unset": {"owner": "", "lease_until": "", "not_before": ""},
+            **_logged(outcome),
         },
         return_document=ReturnDocument.AFTER,
         session=session,
@@ -89,6 +92,13 @@ async def end_reply(
         session=session,
     )
     return Ended(reply, message, promoted)
+
+
+def _logged(outcome: Outcome) -> dict[str, Any]:
+    if not outcome.attempt_log:
+        return {}
+    rows = [attempt_to_row(attempt) for attempt in outcome.attempt_log]
+    return {"$push": {"attempt_log": {"$each": rows, "$slice": -MOST_ATTEMPTS_KEPT}}}
 
 
 async def _leave_the_line(
