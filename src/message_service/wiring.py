@@ -15,6 +15,7 @@ from prometheus_client import start_http_server
 from pydantic import SecretStr
 
 from message_service.collector import tune_collector
+from message_service.context.calibration import TokenRatios
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget
 from message_service.errors import InvalidSettings
@@ -203,6 +204,7 @@ async def open_worker(
             path=PathReader(stores.database),
             counter=counter,
             budget=Budget(settings.context_tokens, settings.output_reserve_tokens),
+            ratios=TokenRatios(),
             router=router,
             channel=channel,
             finishing=finishing,

@@ -4,13 +4,15 @@ claim -> context window -> provider stream -> live channel -> finish -> nudge th
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from message_service.clock import now
+from message_service.context.calibration import TokenRatios, Trim, trimmed
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget
 from message_service.errors import (
     ClaimLost,
+    ContextTooLong,
     MessageNotFound,
     NoProviderAvailable,
     ProviderError,
@@ -25,7 +27,7 @@ from message_service.live.writer import LiveWriter
 from message_service.logs import log
 from message_service.messages.message import MAX_CONTENT_CHARACTERS
 from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus, first_take
-from message_service.providers.provider import Finished, Started, TextDelta, UsageReported
+from message_service.providers.provider import Finished, Prompt, Started, TextDelta, UsageReported
 from message_service.providers.router import Router
 from message_service.providers.routing.run import Restarted, Route, Switched
 from message_service.safety.sanitise import PieceSanitiser
@@ -51,6 +53,7 @@ class WritingDesk:
     path: PathReader
     counter: TokenCounter
     budget: Budget
+    ratios: TokenRatios
     router: Router
     channel: Channel
     finishing: Finishing
@@ -122,18 +125,47 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
 
 
 async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
-    """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`, `MessageNotFound`."""
-    prompt = await compose(claimed, path=desk.path, counter=desk.counter, budget=desk.budget)
-    draft.prompt_tokens = prompt.prompt_tokens
-    clean = PieceSanitiser()
-    room = MAX_CONTENT_CHARACTERS
-    asked = claimed.asked
-    route = Route(
-        provider=asked.provider,
-        strategy=asked.strategy,
+    """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`, `MessageNotFound`.
+
+    A prompt that is too long is trimmed once more by what the provider told, which nobody sees.
+    """
+    trim = Trim(desk.budget, desk.ratios.of(claimed.asked.model))
+    route = _route(claimed, draft)
+    prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
+    try:
+        await _stream(claimed, prompt, route, draft, desk)
+    except ContextTooLong as told:
+        if draft.writer.text:
+            raise
+        trim = trimmed(
+            trim,
+            counted_tokens=prompt.prompt_tokens / trim.ratio,
+            told_prompt_tokens=told.prompt_tokens,
+            told_context_tokens=told.context_tokens,
+        )
+        prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
+        await _stream(claimed, prompt, replace(route, is_last_trim=True), draft, desk)
+    if draft.model is not None and draft.usage is not None and not draft.usage.is_estimated:
+        desk.ratios.learn(
+            draft.model,
+            counted_tokens=prompt.prompt_tokens / trim.ratio,
+            reported_tokens=draft.usage.input_tokens,
+        )
+
+
+def _route(claimed: Reply, draft: Draft) -> Route:
+    return Route(
+        provider=claimed.asked.provider,
+        strategy=claimed.asked.strategy,
         deadline=asyncio.get_running_loop().time() + _remaining_seconds(claimed),
         attempts=draft.attempts,
     )
+
+
+async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, desk: WritingDesk) -> None:
+    draft.prompt_tokens = prompt.prompt_tokens
+    clean = PieceSanitiser()
+    room = MAX_CONTENT_CHARACTERS
     stream = desk.router.stream(prompt, route)
     try:
         async for event in stream:
