@@ -14,7 +14,6 @@ from message_service.errors import (
     ClaimLost,
     ContextTooLong,
     MessageNotFound,
-    NoProviderAvailable,
     ProviderError,
     RelayUnavailable,
     StoreUnavailable,
@@ -40,7 +39,6 @@ from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy, TryAgain
 
 _PAUSE_BEFORE_FINISHING_AGAIN_SECONDS = 0.2
-_PAUSE_WITHOUT_PROVIDER_SECONDS = 1.0
 _TRIED_TOO_OFTEN = ReplyError("too_many_attempts", "The reply was tried too often without an end.")
 
 
@@ -109,7 +107,7 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
     try:
         async with asyncio.timeout(_remaining_seconds(claimed)):
             await writing
-    except (ProviderError, NoProviderAvailable) as error:
+    except ProviderError as error:
         return await _after_failure(claimed, draft, error, desk)
     except TimeoutError:
         return _after_deadline(claimed, draft, desk)
@@ -216,11 +214,7 @@ def _late(claimed: Reply) -> ReplyError:
     return ReplyError("deadline_exceeded", f"The reply was not finished before its deadline.{setback}")
 
 
-async def _after_failure(
-    claimed: Reply, draft: Draft, error: ProviderError | NoProviderAvailable, desk: WritingDesk
-) -> Outcome | None:
-    if isinstance(error, NoProviderAvailable):
-        return await _wait_for_a_provider(claimed, draft, error, desk)
+async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, desk: WritingDesk) -> Outcome | None:
     log.warning(
         "reply.attempt_failed", reply=claimed.id, attempt=claimed.attempts, provider=error.provider, error=error.code
     )
@@ -242,23 +236,6 @@ async def _after_failure(
             raise ClaimLost
         return None
     return draft.failed(_told(error))
-
-
-async def _wait_for_a_provider(
-    claimed: Reply, draft: Draft, nobody: NoProviderAvailable, desk: WritingDesk
-) -> Outcome | None:
-    """Nobody may be asked now, so it was no attempt: the reply waits until somebody may, or for its deadline."""
-    delay_seconds = nobody.retry_after_seconds or _PAUSE_WITHOUT_PROVIDER_SECONDS
-    is_ours = await desk.claims.hand_back(
-        claimed,
-        delay_seconds=min(delay_seconds, max(0.0, _remaining_seconds(claimed))),
-        is_attempt_counted=False,
-        why=ReplyError("no_provider_available", nobody.detail),
-        attempt_log=draft.attempts,
-    )
-    if not is_ours:
-        raise ClaimLost
-    return None
 
 
 async def _after_stop(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) -> Outcome | None:

@@ -103,7 +103,7 @@ class Router:
         await asyncio.gather(*(target.provider.close() for target in self.targets))
 
     def _line(self, prompt: Prompt, route: Route) -> list[Target]:
-        """Who is asked, best first. Raises `ProviderRequestInvalid`, `ContextTooLong`, `NoProviderAvailable`."""
+        """Who is asked, best first. Raises `ProviderRequestInvalid`, `ContextTooLong`."""
         asked = route.strategy or self._policy.strategy
         strategy = self._strategies.get(asked)
         if strategy is None:

@@ -42,7 +42,7 @@ class Gate:
             return False
         return True
 
-    def nobody(self, line: Sequence[Target], *, seconds_left: float) -> "ProviderError | NoProviderAvailable | Pass":
+    def nobody(self, line: Sequence[Target], *, seconds_left: float) -> "ProviderError | Pass":
         """What to do when nobody in `line` may be asked.
 
         The failure itself, when all wait for a person; a pass to the one that opens first, when the reply cannot
@@ -50,7 +50,9 @@ class Gate:
         """
         at = _now()
         if any(target.admission(at) is Admission.PASS for target in line):
-            return NoProviderAvailable("Every provider is busy.", retry_after_seconds=_FULL_SECONDS)
+            return NoProviderAvailable(
+                "Every provider is busy.", provider=line[0].name, retry_after_seconds=_FULL_SECONDS
+            )
         opened = [target.breaker.ejection for target in line if target.breaker and target.breaker.ejection]
         if opened and all(ejection.reason in LASTING for ejection in opened):
             kind = next(kind for kind in ProviderError.__subclasses__() if kind.code == opened[0].reason)
@@ -59,7 +61,7 @@ class Gate:
         wait_seconds = max(0.1, _opens_at(first, at) - at)
         if wait_seconds >= seconds_left and first.breaker and first.breaker.state(at) is BreakerState.OPEN:
             return Pass(first, self, is_probe=False)
-        return NoProviderAvailable(retry_after_seconds=wait_seconds)
+        return NoProviderAvailable(provider=first.name, retry_after_seconds=wait_seconds)
 
     def left(self) -> None:
         """Somebody left a target."""

@@ -9,6 +9,7 @@ from message_service.errors import (
     ContextTooLong,
     EmptyResponse,
     ModelUnavailable,
+    NoProviderAvailable,
     ProviderAuthFailed,
     ProviderConnectFailed,
     ProviderError,
@@ -26,7 +27,7 @@ class Blame(Enum):
     """What an error says about the target it came from."""
 
     NONE = 0
-    """It is about the prompt."""
+    """Nothing: it is about the prompt."""
     COUNTED = 1
     """The target failed; several of these open the breaker."""
     PAUSES = 2
@@ -38,6 +39,7 @@ class Blame(Enum):
 BLAME: Mapping[type[ProviderError], Blame] = {
     ContextTooLong: Blame.NONE,
     EmptyResponse: Blame.NONE,
+    NoProviderAvailable: Blame.NONE,
     ProviderRequestInvalid: Blame.NONE,
     ModelUnavailable: Blame.COUNTED,
     ProviderConnectFailed: Blame.COUNTED,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from message_service.errors import ContextTooLong, NoProviderAvailable
+from message_service.errors import ContextTooLong, ProviderRequestInvalid
 from message_service.providers.provider import Capabilities, Prompt
 from message_service.providers.routing.target import Target
 
@@ -13,11 +13,13 @@ def fitting(
     """Those that can take `prompt`, in two groups: first those that take all of it, then those that drop some.
 
     What nobody knows of a target does not speak against it. Raises `ContextTooLong`, with the largest context
-    there is, when none is large enough, and `NoProviderAvailable` when all cost too much.
+    there is, when none is large enough, and `ProviderRequestInvalid` when all cost too much.
     """
     affordable = [target for target in targets if _is_affordable(target, prompt, most_dollars)]
     if not affordable:
-        raise NoProviderAvailable("Every provider might cost more for this reply than is allowed.")
+        raise ProviderRequestInvalid(
+            "Every provider might cost more for this reply than is allowed.", provider=targets[0].name
+        )
     large = [target for target in affordable if _has_room(target.capabilities, prompt)]
     if not large:
         raise _too_long(affordable, prompt)
