@@ -23,7 +23,7 @@ from tests.fixtures.waiting import eventually
 
 CHAT, MODELS = "/v1/chat/completions", "/api/v1/models"
 WELL: Sequence[Step] = [stream_head(), delta("Hello"), delta(finish="stop"), usage(20, 1), DONE]
-BROKEN: Sequence[Step] = [answer(500, {"error": "The model has crashed"})]
+BROKEN: Sequence[Step] = [answer(500, {"error": "It broke"})]
 OPEN_SECONDS = 2
 
 
