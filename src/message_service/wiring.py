@@ -274,14 +274,10 @@ def _targets(name: ProviderName, settings: Settings, session: "ClientSession") -
             tier = settings.provider_tiers.get(name, _LAST_TIER)
             return [Target(provider, tier=tier, price=_FREE) for provider in providers]
     price = _FREE if name == "lm_studio" else None
-    return [
-        _target(settings, provider, url, key, price) for provider, url in zip(providers, places, strict=True)
-    ]
+    return [_target(settings, provider, url, key, price) for provider, url in zip(providers, places, strict=True)]
 
 
-def _target(
-    settings: Settings, provider: Provider, url: str, api_key: SecretStr | None, price: Price | None
-) -> Target:
+def _target(settings: Settings, provider: Provider, url: str, api_key: SecretStr | None, price: Price | None) -> Target:
     """A provider that can fail, with what the settings say of it by its name or its family's."""
     access = [url, api_key.get_secret_value() if api_key else ""]
     weight = _of(provider, settings.provider_weights)

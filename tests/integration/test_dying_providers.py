@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from random import Random
@@ -109,10 +110,7 @@ async def stage(stores_of_the_stage: dict[str, Any], model_servers: list[FaultyS
 
 
 async def test_every_reply_ends_whole_or_marked_within_its_deadline_when_providers_die(
-    stage: Stage,
-    model_servers: list[FaultyServer],
-    monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
+    stage: Stage, model_servers: list[FaultyServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wiring, "RetryBudget", CountedBudget)
     loop = asyncio.get_running_loop()
@@ -153,10 +151,11 @@ async def test_every_reply_ends_whole_or_marked_within_its_deadline_when_provide
     reached = sum(server.answers for server in model_servers)
     assert attempts >= reached, "every request that reached a server is in a log"
     assert CountedBudget.retries <= 0.2 * CountedBudget.requests + 3 * (seconds + 10)
-    record_property("seconds", round(seconds, 1))
-    record_property("attempts", attempts)
-    record_property("failovers", CountedBudget.retries)
-    record_property("incomplete", sum(found.reply.status is ReplyStatus.INCOMPLETE for found in texts))
+    incomplete = sum(found.reply.status is ReplyStatus.INCOMPLETE for found in texts)
+    sys.stdout.write(
+        f"{REPLIES} replies in {seconds:.1f} s, {incomplete} incomplete: {CountedBudget.requests} requests, "
+        f"{attempts} attempts, {CountedBudget.retries} failovers\n"
+    )
 
 
 async def _until_asked(servers: Sequence[FaultyServer], times: int) -> None:
