@@ -5,7 +5,7 @@ from math import ceil
 
 from message_service.context.calibration import Trim
 from message_service.context.tokens import TokenCounter
-from message_service.context.window import Window, cut_to_fit
+from message_service.context.window import Budget, Window, cut_to_fit
 from message_service.errors import ContextTooLong, MessageNotFound
 from message_service.messages.message import Message
 from message_service.messages.reply import Reply
@@ -22,7 +22,7 @@ async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, trim
     """
     asked = reply.asked
     budget = trim.budget
-    max_output_tokens = min(asked.max_output_tokens or budget.output_reserve_tokens, budget.context_tokens - 1)
+    max_output_tokens = _room_for_output(asked.max_output_tokens, budget)
     window = Window(int((budget.context_tokens - max_output_tokens) / trim.ratio))
     if asked.instructions:
         window.pin(await counter.count_beside(asked.instructions))
@@ -52,3 +52,10 @@ async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, trim
 
 def _turn(message: Message, room_tokens: int) -> Turn:
     return Turn(message.role, cut_to_fit(message.content, tokens=message.tokens, budget_tokens=room_tokens))
+
+
+def _room_for_output(asked_tokens: int | None, budget: Budget) -> int:
+    """What was asked for, but a quarter of the context stays the prompt's; the usual reserve takes half at most."""
+    if asked_tokens is None:
+        return min(budget.output_reserve_tokens, budget.context_tokens // 2)
+    return min(asked_tokens, budget.context_tokens - budget.context_tokens // 4)
