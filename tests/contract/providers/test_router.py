@@ -190,7 +190,7 @@ async def test_reply_waits_when_everybody_is_left_alone_and_is_tried_when_it_can
     assert type((await read(router.stream(prompt()))).error) is ProviderRateLimited
     told = (await read(router.stream(prompt()))).error
     assert type(told) is NoProviderAvailable
-    assert 25 < (told.retry_after_seconds or 0) <= 30
+    assert told.retry_after_seconds == 10, "at most so long, because others may find out earlier"
     assert len(fault_server.requests) == 1
     fault_server.routes[CHAT] = REPLY
     in_a_second = Route(deadline=asyncio.get_running_loop().time() + 1)

@@ -10,6 +10,7 @@ from message_service.providers.routing.target import Target
 
 _PROBED_ELSEWHERE_SECONDS = 0.5
 _FULL_SECONDS = 1.0
+_LONGEST_WAIT_SECONDS = 10.0
 
 
 class Gate:
@@ -61,6 +62,8 @@ class Gate:
         wait_seconds = max(0.1, _opens_at(first, at) - at)
         if wait_seconds >= seconds_left and first.breaker and first.breaker.state(at) is BreakerState.OPEN:
             return Pass(first, self, is_probe=False)
+        # Not too long: another worker's probe, or a new worker, may find out earlier that a target is well.
+        wait_seconds = min(wait_seconds, _LONGEST_WAIT_SECONDS)
         return NoProviderAvailable(provider=first.name, retry_after_seconds=wait_seconds)
 
     def left(self) -> None:

@@ -148,15 +148,12 @@ class Breaker:
             return
         is_tripped = blame is not Blame.COUNTED or state is BreakerState.HALF_OPEN or self._count(at)
         if is_tripped or error.retry_after_seconds is not None:
-            was = self.ejection.openings if self.ejection is not None else 0
-            self._set(
-                Ejection(
-                    ends_at=at + self._open_seconds(error, was + 1, chance),
-                    reason=error.code,
-                    openings=was + 1,
-                    is_pause=blame is Blame.PAUSES or not is_tripped,
-                )
-            )
+            is_pause = blame is Blame.PAUSES or not is_tripped
+            # In a row are openings of one kind: a target that asked for rests has not failed so often.
+            was = self.ejection
+            openings = was.openings + 1 if was is not None and was.is_pause is is_pause else 1
+            ends_at = at + self._open_seconds(error, openings, chance)
+            self._set(Ejection(ends_at=ends_at, reason=error.code, openings=openings, is_pause=is_pause))
 
     def adopt(self, ejection: Ejection | None) -> None:
         """Take over what another worker found out."""

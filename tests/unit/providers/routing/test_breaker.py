@@ -107,6 +107,16 @@ def test_a_retry_after_is_obeyed_for_five_minutes_when_it_is_absurd() -> None:
     assert breaker.admission(300) is Admission.PASS
 
 
+def test_rests_asked_for_before_do_not_lengthen_the_open_time_of_failures() -> None:
+    breaker = Breaker(POLICY)
+    for at in range(20):
+        fail(breaker, at, ProviderRateLimited(provider="a", retry_after_seconds=1))
+    for _ in range(POLICY.failures_in_a_row):
+        fail(breaker, 30)
+    assert breaker.state(34.9) is BreakerState.OPEN
+    assert breaker.state(35) is BreakerState.HALF_OPEN
+
+
 def test_a_longer_wait_wins_when_a_call_that_began_before_is_told_of_one() -> None:
     breaker = opened()
     fail(breaker, 1, ProviderOverloaded(provider="a", retry_after_seconds=30))
