@@ -22,7 +22,7 @@ _NO_REDIS = "Redis is away, through which workers tell how the providers do."
     "",
     summary="How the providers do",
     response_model=None,
-    responses={200: {"model": ProvidersShape}, **problems(401)},
+    responses={200: {"model": ProvidersShape}, **problems(401, 503)},
 )
 async def get_providers(request: Request) -> Response:
     services = services_of(request)
