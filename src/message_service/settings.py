@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     provider_tiers: Annotated[dict[str, int], NoDecode] = Field(
         {},
         description="Tiers, e.g. `lm_studio=1,openai=2`: a strategy chooses within a tier, and a later tier is asked "
-        "when an earlier one cannot. Unset: all are of tier 1, and `scripted`, as the last resort, of tier 9.",
+        "when an earlier one cannot. Unset: all are of tier 1, but `scripted`, unless it comes first, of tier 9.",
     )
     provider_weights: Annotated[dict[str, float], NoDecode] = Field(
         {}, description="Shares for `weighted` and `affinity`, e.g. `lm_studio=3,openai=1`. Unset: 1 each."

@@ -271,7 +271,8 @@ def _targets(name: ProviderName, settings: Settings, session: "ClientSession") -
             places, key = (settings.anthropic_base_url or anthropic.URL,), settings.anthropic_api_key
         case "scripted":
             # Its failures are asked for by messages, and nobody's message may close it to others.
-            tier = settings.provider_tiers.get(name, _LAST_TIER)
+            usual_tier = 1 if settings.enabled_providers[0] == name else _LAST_TIER
+            tier = settings.provider_tiers.get(name, usual_tier)
             return [Target(provider, tier=tier, price=_FREE) for provider in providers]
     price = _FREE if name == "lm_studio" else None
     return [_target(settings, provider, url, key, price) for provider, url in zip(providers, places, strict=True)]
