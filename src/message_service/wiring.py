@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 _RENEWALS_PER_LEASE = 3
 _LAST_TIER = 9
 _FREE = Price(0, 0)
+_LOCAL_LOOK_SECONDS = 10.0
+_CLOUD_LOOK_SECONDS = 60.0
 _Number = TypeVar("_Number", int, float)
 
 
@@ -294,6 +296,7 @@ def _target(settings: Settings, provider: Provider, url: str, api_key: SecretStr
         weight=1 if weight is None else weight,
         most_in_flight=_of(provider, settings.provider_concurrency),
         price=price,
+        look_seconds=_LOCAL_LOOK_SECONDS if price is _FREE else _CLOUD_LOOK_SECONDS,
     )
 
 

@@ -40,6 +40,7 @@ class Target:
         weight: float = 1,
         most_in_flight: int | None = None,
         price: Price | None = None,
+        look_seconds: float = 10,
     ) -> None:
         self.provider = provider
         self.breaker = breaker
@@ -50,6 +51,8 @@ class Target:
         self.weight = weight
         self._most_in_flight = most_in_flight
         self.price = price
+        self.look_seconds = look_seconds
+        """How often it is asked how it is."""
         self.in_flight = 0
         self.first_token_seconds: float | None = None
         self.capabilities: Capabilities | None = None

@@ -9,9 +9,10 @@ from message_service.ids import WorkerId
 from message_service.providers.router import Router
 from message_service.providers.routing.board import report, write_board
 from message_service.providers.routing.shared import SharedBreakers
+from message_service.providers.routing.target import Target
 from message_service.relay import Relay
 
-_LOOK_SECONDS = 10.0
+_PATIENCE_SECONDS = 5.0
 _TELL_SECONDS = 2.0
 
 
@@ -19,15 +20,16 @@ async def keep_up(router: Router, shared: SharedBreakers, relay: Relay, worker: 
     """Until it is cancelled."""
     async with asyncio.TaskGroup() as loops:
         loops.create_task(shared.run())
-        loops.create_task(_look(router))
+        for target in router.targets:
+            loops.create_task(_look(target))
         loops.create_task(_tell(router, relay, worker))
 
 
-async def _look(router: Router) -> None:
+async def _look(target: Target) -> None:
     while True:
-        await router.look()
+        await target.look(timeout_seconds=_PATIENCE_SECONDS)
         # Jitter, so that workers started together do not ask together.
-        await asyncio.sleep(_LOOK_SECONDS * random.uniform(0.8, 1.2))
+        await asyncio.sleep(target.look_seconds * random.uniform(0.8, 1.2))
 
 
 async def _tell(router: Router, relay: Relay, worker: WorkerId) -> None:
