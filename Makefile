@@ -20,7 +20,7 @@ PEERS := $(PEERS_queue) $(PEERS_stream)
 PEERS_WANTED := $(if $(ONLY),$(PEERS_$(ONLY)),$(PEERS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check unit test-llama bench chaos chaos-ci lock docs clean
+.PHONY: help run test check unit test-llama bench chaos chaos-ci lock docs prices clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ lock: $(VENV)/tests ## Recompile the locked requirements from pyproject.toml (UP
 docs: $(VENV)/runs ## Regenerate docs/configuration.md and docs/openapi.json
 	@$(BIN)/message-service settings --markdown > $(VENV)/page && mv $(VENV)/page docs/configuration.md
 	@$(BIN)/message-service openapi > $(VENV)/page && mv $(VENV)/page docs/openapi.json
+
+prices: $(VENV)/tests ## Renew the price table from the installed genai-prices (commit what changed)
+	@$(BIN)/python -m scripts.prices > $(VENV)/page && mv $(VENV)/page src/message_service/usage/prices.json
 
 clean: ## Remove what can be made again (.venv, caches, builds); data stays
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -5,10 +5,10 @@ MessageServiceError
 ├── IdentityRefused ........ IdentityMissing, IdentityInvalid, Forbidden
 ├── NotFound ............... MessageNotFound, ReplyNotFound, DeadLetterNotFound, RouteNotFound
 ├── Conflict ............... MessageImmutable, MethodNotAllowed, ConversationFull,
-│                            IdempotencyInProgress, ReplyNotCancellable
+│                            IdempotencyInProgress, BudgetsOff, ReplyNotCancellable
 ├── TooLarge ............... ContentTooLong, BodyTooLarge
 ├── Unprocessable .......... IdempotencyKeyReused
-├── LimitExceeded .......... RateLimited
+├── LimitExceeded .......... RateLimited, QuotaExceeded
 ├── Unavailable ............ Overloaded, StoreUnavailable, RelayUnavailable
 ├── ClaimLost                another worker owns the reply now: whoever sees this writes nothing
 ├── ProviderError .......... see the classes below the line "what a provider may do to us"
@@ -16,6 +16,7 @@ MessageServiceError
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -124,6 +125,10 @@ class IdempotencyInProgress(Conflict):
     is_transient = True
 
 
+class BudgetsOff(Conflict):
+    sentence = "Budgets are off here: MESSAGE_SERVICE_BUDGETS turns them on."
+
+
 class ReplyNotCancellable(Conflict):
     sentence = "The reply has already ended."
 
@@ -161,6 +166,34 @@ class RateLimited(LimitExceeded):
         super().__init__(retry_after_seconds=retry_after_seconds)
         self.limit = limit
         self.window_seconds = window_seconds
+
+
+class QuotaExceeded(LimitExceeded):
+    """`unit` is `tokens` or `cost_nano_usd`, `period` is `day` or `month`; the amounts are in that unit."""
+
+    sentence = "The budget does not allow another reply."
+
+    def __init__(
+        self,
+        *,
+        unit: str,
+        period: str,
+        limit: int,
+        remaining: int,
+        wanted: int,
+        resets_at: datetime,
+        retry_after_seconds: float,
+    ) -> None:
+        super().__init__(
+            f"Of this {period}'s {limit:,} {unit} there are {remaining:,} left, and the reply may need {wanted:,}.",
+            retry_after_seconds=retry_after_seconds,
+        )
+        self.unit = unit
+        self.period = period
+        self.limit = limit
+        self.remaining = remaining
+        self.wanted = wanted
+        self.resets_at = resets_at
 
 
 # --- what we may fail to do --------------------------------------------------------------------

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
 from message_service.errors import ProviderError, RelayUnavailable, StoreUnavailable
-from message_service.messages.reply import Outcome, Reply, ReplyStatus, WorkKind
-from message_service.providers.provider import Finished, Prompt, Started, TextDelta, UsageReported
+from message_service.messages.reply import Attempt, Outcome, Reply, ReplyError, ReplyStatus, Spending, WorkKind
+from message_service.providers.provider import Finished, Prompt, Started, TextDelta
 from message_service.providers.router import Router, RoutingPolicy
 from message_service.providers.routing.breaker import BreakerState
 from message_service.providers.routing.retry_budget import RetryBudget
@@ -20,15 +20,18 @@ from message_service.providers.routing.target import Target
 from message_service.store.accept import Acceptance
 from message_service.store.accept_plan import Submission
 from message_service.store.backlog import Backlog
+from message_service.store.claim import Claims
 from message_service.store.database import Database
 from message_service.store.ending import Ended
 from message_service.store.finish import Finishing
 from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
+from message_service.store.ledger import Ledger
 from message_service.work.queue import WorkQueue
 
 _PREFIX = "message_service"
 _HTTP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 # The buckets of OpenTelemetry's conventions for generative AI.
+_MOST_MODELS = 50
 _MODEL_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 
 _BREAKER_VALUES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
@@ -66,7 +69,16 @@ class Metrics:
         self.provider_breaker = self._gauge(
             "provider_breaker_state", "0 closed, 1 half open, 2 open: left alone.", "provider"
         )
-        self.provider_tokens = self._counter("provider_tokens", "Tokens as reported.", "provider", "direction")
+        self.provider_tokens = self._counter(
+            "provider_tokens", "Tokens booked; the classes add up to all of them.", "provider", "token_class"
+        )
+        self.provider_cost = self._counter(
+            "provider_cost_nanodollars", "Cost booked, where the price is known.", "provider", "model"
+        )
+        self.provider_unpriced = self._counter(
+            "provider_unpriced_attempts", "Attempts booked whose price is not known.", "provider"
+        )
+        self._models: set[str] = set()
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
         """One HTTP request."""
@@ -78,6 +90,29 @@ class Metrics:
         requests, histogram = series
         requests.inc()
         histogram.observe(seconds)
+
+    def spent(self, spendings: Sequence[Spending]) -> None:
+        """What was written into the ledger."""
+        for one in spendings:
+            usage = one.usage
+            for class_, tokens in (
+                ("input", usage.uncached_input_tokens),
+                ("cached_input", usage.cached_input_tokens),
+                ("cache_write", usage.cache_write_tokens),
+                ("output", usage.output_tokens - usage.reasoning_tokens),
+                ("reasoning", usage.reasoning_tokens),
+            ):
+                self.provider_tokens.labels(one.provider, class_).inc(tokens)
+            if one.cost_nano_usd is None:
+                self.provider_unpriced.labels(one.provider).inc()
+            else:
+                self.provider_cost.labels(one.provider, self._model_label(one.model)).inc(one.cost_nano_usd)
+
+    def _model_label(self, model: str) -> str:
+        """The model, or `other`: callers and model servers make up names, and series never go away."""
+        if len(self._models) < _MOST_MODELS:
+            self._models.add(model)
+        return model if model in self._models else "other"
 
     def exposition(self) -> bytes:
         """Prometheus text format."""
@@ -152,6 +187,7 @@ class MeteredFinishing(Finishing):
 
     async def finish(self, claimed: Reply, outcome: Outcome) -> Ended:
         ended = await super().finish(claimed, outcome)
+        self._metrics.spent(outcome.spent)
         status, provider = ended.reply.status.value, ended.reply.provider or "none"
         self._metrics.replies_ended.labels(status, provider).inc()
         if ended.reply.status is ReplyStatus.FAILED:
@@ -160,6 +196,45 @@ class MeteredFinishing(Finishing):
             seconds = (ended.reply.finished_at - ended.reply.created_at).total_seconds()
             self._metrics.reply_seconds.labels(status).observe(max(0, seconds))
         return ended
+
+
+class MeteredClaims(Claims):
+    def __init__(self, database: Database, metrics: Metrics, *, lease_seconds: float) -> None:
+        super().__init__(database, lease_seconds=lease_seconds)
+        self._metrics = metrics
+
+    async def hand_back(
+        self,
+        claimed: Reply,
+        *,
+        delay_seconds: float,
+        is_attempt_counted: bool,
+        why: ReplyError | None = None,
+        spent: Sequence[Spending] = (),
+        attempt_log: Sequence[Attempt] = (),
+    ) -> bool:
+        was_ours = await super().hand_back(
+            claimed,
+            delay_seconds=delay_seconds,
+            is_attempt_counted=is_attempt_counted,
+            why=why,
+            spent=spent,
+            attempt_log=attempt_log,
+        )
+        if was_ours:
+            self._metrics.spent(spent)
+        return was_ours
+
+
+class MeteredLedger(Ledger):
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        super().__init__(database)
+        self._metrics = metrics
+
+    async def book_late(self, claimed: Reply, spent: Sequence[Spending]) -> None:
+        await super().book_late(claimed, spent)
+        # Where they were booked before, nobody heard of it, so nobody counted them.
+        self._metrics.spent(spent)
 
 
 class MeteredRouter(Router):
@@ -214,9 +289,6 @@ class _Attempt:
             if not self._has_text:
                 self._has_text = True
                 metrics.provider_first_token_seconds.labels(self._provider).observe(self._seconds())
-        elif isinstance(event, UsageReported):
-            metrics.provider_tokens.labels(self._provider, "input").inc(event.usage.input_tokens)
-            metrics.provider_tokens.labels(self._provider, "output").inc(event.usage.output_tokens)
         elif isinstance(event, Finished):
             metrics.provider_seconds.labels(self._provider).observe(self._seconds())
         elif isinstance(event, Switched):

@@ -1,5 +1,6 @@
 """All configuration, read once at start from the environment and `.env`. Only `wiring` and the CLI read it."""
 
+from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -54,6 +55,22 @@ class Settings(BaseSettings):
 
     rate_limit_per_minute: int = Field(100, ge=1, le=100_000, description="Messages a user may post in any 60 s.")
     max_body_bytes: int = Field(1_048_576, ge=1024, le=16_777_216, description="Largest request body taken, in bytes.")
+
+    budgets: bool = Field(
+        False,
+        description="Keep budgets of tokens and money for each user; admins may set each user's. "
+        "On by itself where one of the defaults below is set.",
+    )
+    budget_tokens_per_day: int | None = Field(
+        None, ge=0, description="Tokens a user's replies may use in a day (UTC). Unset: as many as they like."
+    )
+    budget_tokens_per_month: int | None = Field(None, ge=0, description="The same for a calendar month.")
+    budget_usd_per_day: Decimal | None = Field(
+        None, ge=0, decimal_places=9, description="US dollars a user's replies may cost in a day (UTC)."
+    )
+    budget_usd_per_month: Decimal | None = Field(
+        None, ge=0, decimal_places=9, description="The same for a calendar month."
+    )
 
     max_in_process: int = Field(1000, ge=1, le=10_000, description="Replies one worker answers at the same time.")
     max_queued: int = Field(
@@ -212,6 +229,16 @@ class Settings(BaseSettings):
             if name not in self._configured:
                 raise ValueError(f"providers names {name}, but {_TURNED_ON_BY[name]} is not set")
         return self
+
+    @property
+    def are_budgets_kept(self) -> bool:
+        defaults = (
+            self.budget_tokens_per_day,
+            self.budget_tokens_per_month,
+            self.budget_usd_per_day,
+            self.budget_usd_per_month,
+        )
+        return self.budgets or any(one is not None for one in defaults)
 
     @property
     def enabled_providers(self) -> tuple[ProviderName, ...]:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeVar
@@ -22,6 +23,7 @@ from message_service.errors import InvalidSettings
 from message_service.ids import WorkerId, new_worker_id
 from message_service.journey.answer import WritingDesk, answer
 from message_service.journey.cancel import CancelDesk
+from message_service.journey.estimate import Estimator
 from message_service.journey.recover import SafetyNet, find_lost, look_for_cancels, renew
 from message_service.journey.revive import RevivalDesk
 from message_service.journey.submit import FrontDesk
@@ -30,8 +32,17 @@ from message_service.limits.rate import RateLimiter
 from message_service.live.channel import Channel
 from message_service.live.follower import Follower
 from message_service.logs import configure_logs, log
+from message_service.messages.budget import Limits
 from message_service.messages.reply import WorkKind
-from message_service.metrics import MeteredAcceptance, MeteredFinishing, MeteredIdempotency, MeteredRouter, Metrics
+from message_service.metrics import (
+    MeteredAcceptance,
+    MeteredClaims,
+    MeteredFinishing,
+    MeteredIdempotency,
+    MeteredLedger,
+    MeteredRouter,
+    Metrics,
+)
 from message_service.providers.provider import Provider
 from message_service.providers.router import RoutingPolicy
 from message_service.providers.routing.breaker import Breaker, BreakerPolicy
@@ -42,14 +53,16 @@ from message_service.providers.routing.target import Price, Target, family_of
 from message_service.providers.routing.upkeep import keep_up
 from message_service.relay import Relay, open_relay
 from message_service.settings import ProviderName, Settings
+from message_service.store.accounts import Accounts
 from message_service.store.backlog import Backlog
-from message_service.store.claim import Claims
 from message_service.store.database import Database, open_database
 from message_service.store.dead_letters import DeadLetters
 from message_service.store.messages import Messages
 from message_service.store.pages import Pages
 from message_service.store.path import PathReader
 from message_service.store.replies import Replies
+from message_service.store.usage_report import UsageReports
+from message_service.usage.prices import load_prices
 from message_service.work.held import HeldReplies
 from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy
@@ -91,6 +104,10 @@ class ApiServices:
     channel: Channel
     follower: Follower
     window: Window
+    usage: UsageReports
+    accounts: Accounts
+    limits: Limits
+    """Of users who have none of their own."""
     metrics: Metrics
 
 
@@ -138,6 +155,7 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
             queue=queue,
             backlog=backlog,
             reply_deadline_seconds=settings.reply_deadline_seconds,
+            estimator=_estimator(settings, counter, messages) if settings.are_budgets_kept else None,
         )
         try:
             yield ApiServices(
@@ -161,6 +179,9 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
                 channel=channel,
                 follower=follower,
                 window=Window(replies=replies, follower=follower),
+                usage=UsageReports(database),
+                accounts=Accounts(database),
+                limits=_limits(settings),
                 metrics=metrics,
             )
         finally:
@@ -168,6 +189,30 @@ async def open_api(settings: Settings) -> AsyncIterator[ApiServices]:
             await acceptance.drain()
             await backlog.close()
             await queue.drain()
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        tokens_per_day=settings.budget_tokens_per_day,
+        tokens_per_month=settings.budget_tokens_per_month,
+        cost_nano_usd_per_day=_nano(settings.budget_usd_per_day),
+        cost_nano_usd_per_month=_nano(settings.budget_usd_per_month),
+    )
+
+
+def _nano(dollars: Decimal | None) -> int | None:
+    return None if dollars is None else int(dollars * 1_000_000_000)
+
+
+def _estimator(settings: Settings, counter: TokenCounter, messages: Messages) -> Estimator:
+    return Estimator(
+        limits=_limits(settings),
+        prices=load_prices(),
+        models={name: getattr(settings, f"{name}_model", None) for name in settings.enabled_providers},
+        window=Budget(settings.context_tokens, settings.output_reserve_tokens),
+        counter=counter,
+        messages=messages,
+    )
 
 
 @asynccontextmanager
@@ -195,7 +240,7 @@ async def open_worker(
         )
         upkeep = asyncio.create_task(keep_up(router, shared, stores.relay, worker_id))
         stack.push_async_callback(_ended, upkeep)
-        claims = Claims(stores.database, lease_seconds=settings.lease_seconds)
+        claims = MeteredClaims(stores.database, metrics, lease_seconds=settings.lease_seconds)
         if replaces is not None:
             await claims.expire(replaces)
         finishing = MeteredFinishing(stores.database, metrics)
@@ -205,11 +250,13 @@ async def open_worker(
             claims=claims,
             path=PathReader(stores.database),
             counter=counter,
+            prices=load_prices(),
             budget=Budget(settings.context_tokens, settings.output_reserve_tokens),
             ratios=TokenRatios(),
             router=router,
             channel=channel,
             finishing=finishing,
+            ledger=MeteredLedger(stores.database, metrics),
             queue=queue,
             held=held,
             retry=RetryPolicy(max_attempts=settings.max_attempts),

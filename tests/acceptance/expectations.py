@@ -8,7 +8,14 @@ from tests.fixtures.client import Answer
 OWN_ID = re.compile(r"msg_[0-9A-HJKMNP-TV-Z]{26}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _PROBLEM_FIELDS = {"type", "title", "status", "detail", "instance", "code", "request_id", "retryable"}
-_RETRYABLE = {"rate_limited", "idempotency_in_progress", "store_unavailable", "overloaded", "no_provider_available"}
+_RETRYABLE = {
+    "quota_exceeded",
+    "rate_limited",
+    "idempotency_in_progress",
+    "store_unavailable",
+    "overloaded",
+    "no_provider_available",
+}
 
 
 def expect_problem(answer: Answer, status: int, code: str, *, instance: str | None = None) -> dict[str, Any]:
@@ -18,7 +25,8 @@ def expect_problem(answer: Answer, status: int, code: str, *, instance: str | No
     assert answer.headers["Cache-Control"] == "no-store"
     problem: dict[str, Any] = answer.json
     assert problem["code"] == code, problem
-    assert set(problem) - {"errors"} == _PROBLEM_FIELDS
+    assert set(problem) - {"errors", "quota"} == _PROBLEM_FIELDS
+    assert ("quota" in problem) == (code == "quota_exceeded")
     assert ("errors" in problem) == (code == "validation_failed")
     assert problem["status"] == status
     assert problem["type"] == f"urn:message-service:problem:{code}"

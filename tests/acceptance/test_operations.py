@@ -24,7 +24,9 @@ _WORKER_FAMILIES = {
     "message_service_provider_first_token_seconds": {"provider"},
     "message_service_provider_errors": {"provider", "code"},
     "message_service_provider_switches": {"from_provider", "to_provider"},
-    "message_service_provider_tokens": {"provider", "direction"},
+    "message_service_provider_tokens": {"provider", "token_class"},
+    "message_service_provider_cost_nanodollars": {"provider", "model"},
+    "message_service_provider_unpriced_attempts": {"provider"},
 }
 
 
@@ -140,8 +142,8 @@ async def test_worker_tells_its_own_metrics_when_given_a_port(start_service: Sta
 
     assert value("replies_ended_total", status="completed", provider="scripted") == 1
     assert value("provider_errors_total", provider="scripted", code="provider_auth_failed") == 1
-    assert value("provider_tokens_total", provider="scripted", direction="output") == 7
-    assert value("provider_tokens_total", provider="scripted", direction="input") > 0
+    assert value("provider_tokens_total", provider="scripted", token_class="output") == 7
+    assert value("provider_tokens_total", provider="scripted", token_class="input") > 0
     assert value("provider_seconds_count", provider="scripted") == 1
     assert value("provider_first_token_seconds_count", provider="scripted") == 1
     assert value("reply_seconds_count", status="completed") == 1

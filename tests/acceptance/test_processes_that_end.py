@@ -47,7 +47,7 @@ async def _answered_once(service: Service, caller: Client, reply_id: str, watche
     with service.mongodb() as database:
         assert database["messages"].count_documents({"reply_to": stored["message_id"]}) == 1
         assert database["audit"].count_documents({"subject": reply_id, "action": "reply.ended"}) == 1
-        assert database["usage"].count_documents({"reply_id": reply_id}) == 1
+        assert database["usage"].count_documents({"reply_id": reply_id, "is_kept": True}) == 1
         conversation = database["conversations"].find_one({"user_id": caller.user_id})
         assert conversation is not None
         assert (conversation["reserved"], conversation["waiting_replies"], conversation["active_reply"]) == (0, 0, None)

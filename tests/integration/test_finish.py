@@ -42,7 +42,7 @@ async def test_usage_and_audit_are_booked_with_the_end(steps: Steps, database: D
     (usage,) = await database.usage.find().to_list()
     assert usage.pop("at") is not None
     assert usage == {
-        "_id": f"{reply.id} 1",
+        "_id": f"{reply.id} 1 1",
         "reply_id": reply.id,
         "user_id": USER,
         "conversation_id": CONVERSATION,
@@ -54,6 +54,11 @@ async def test_usage_and_audit_are_booked_with_the_end(steps: Steps, database: D
         "cached_input_tokens": 0,
         "cache_write_tokens": 0,
         "reasoning_tokens": 0,
+        "is_kept": True,
+        "attempts": 1,
+        "unpriced_attempts": 0,
+        "cost_nano_usd": 0,
+        "price_table": "a table",
     }
     rows = await database.audit.find({"action": "reply.ended"}).to_list()
     assert [(row["subject"], row["outcome"]) for row in rows] == [(reply.id, "completed")]

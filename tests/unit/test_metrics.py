@@ -9,7 +9,7 @@ from starlette.types import Message, Receive, Scope, Send
 from message_service.api.envelope import Envelope
 from message_service.metrics import Metrics
 
-BOUNDED_LABELS = {"route", "method", "status", "provider", "code", "kind", "role", "direction"} | {
+BOUNDED_LABELS = {"route", "method", "status", "provider", "code", "kind", "role", "token_class", "model"} | {
     "from_provider",
     "to_provider",
     "le",

@@ -9,14 +9,24 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from message_service import __version__
-from message_service.api import dead_letters, history, messages, operations, providers, replies, variants
+from message_service.api import (
+    dead_letters,
+    history,
+    limits,
+    messages,
+    operations,
+    providers,
+    replies,
+    usage,
+    variants,
+)
 from message_service.api.context import request_id_of
 from message_service.api.envelope import Envelope
 from message_service.api.errors import problem_response
 from message_service.api.fast_lane import FastLane
 from message_service.api.openapi import document
 from message_service.api.patience import Patience
-from message_service.api.schemas import CreateMessage, ReplyRequest
+from message_service.api.schemas import CreateMessage, ReplyRequest, SetLimits
 from message_service.errors import (
     BodyTooLarge,
     MalformedRequest,
@@ -31,6 +41,8 @@ _ROUTERS = (
     history.router,
     variants.router,
     replies.router,
+    usage.router,
+    limits.router,
     dead_letters.router,
     providers.router,
     operations.router,
@@ -75,7 +87,7 @@ def _routes_and_errors() -> FastAPI:
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        app.openapi_schema = document(app, [CreateMessage, ReplyRequest])
+        app.openapi_schema = document(app, [CreateMessage, ReplyRequest, SetLimits])
     return app.openapi_schema
 
 

@@ -6,7 +6,8 @@ import orjson
 from starlette.responses import Response
 
 from message_service import errors
-from message_service.errors import MessageServiceError, RateLimited, ValidationFailed
+from message_service.clock import rfc3339
+from message_service.errors import MessageServiceError, QuotaExceeded, RateLimited, ValidationFailed
 from message_service.messages.reply import ReplyError
 
 PROBLEM_TYPE = "application/problem+json"
@@ -26,11 +27,13 @@ TABLE: Final[dict[type[MessageServiceError], tuple[int, str]]] = {
     errors.MethodNotAllowed: (405, "method_not_allowed"),
     errors.ConversationFull: (409, "conversation_full"),
     errors.IdempotencyInProgress: (409, "idempotency_in_progress"),
+    errors.BudgetsOff: (409, "budgets_off"),
     errors.ReplyNotCancellable: (409, "reply_not_cancellable"),
     errors.ContentTooLong: (413, "content_too_long"),
     errors.BodyTooLarge: (413, "body_too_large"),
     errors.IdempotencyKeyReused: (422, "idempotency_key_reused"),
     errors.RateLimited: (429, "rate_limited"),
+    errors.QuotaExceeded: (429, "quota_exceeded"),
     errors.Overloaded: (503, "overloaded"),
     errors.StoreUnavailable: (503, "store_unavailable"),
     errors.RelayUnavailable: (503, "relay_unavailable"),
@@ -78,6 +81,15 @@ def problem(fault: Exception, *, instance: str | None, request_id: str) -> dict[
     }
     if isinstance(fault, ValidationFailed):
         document["errors"] = [{"pointer": one.pointer, "detail": one.detail} for one in fault.faults]
+    if isinstance(fault, QuotaExceeded):
+        document["quota"] = {
+            "unit": fault.unit,
+            "period": fault.period,
+            "limit": fault.limit,
+            "remaining": fault.remaining,
+            "wanted": fault.wanted,
+            "resets_at": rfc3339(fault.resets_at),
+        }
     return {field: value for field, value in document.items() if value is not None}
 
 

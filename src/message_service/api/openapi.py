@@ -17,6 +17,7 @@ _DESCRIPTION = (
 _TAGS = [
     {"name": "messages", "description": "Facts: stored once, never edited, softly deleted."},
     {"name": "replies", "description": "The work of answering, and watching it."},
+    {"name": "usage", "description": "What replies used and cost."},
     {"name": "operations", "description": "For whoever runs the service."},
 ]
 _IDEMPOTENCY_KEY = {

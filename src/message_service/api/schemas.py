@@ -114,6 +114,90 @@ class UsageShape(BaseModel):
     reasoning_tokens: int = Field(description="Part of `output_tokens`: thought and not said.")
 
 
+_Limit = Annotated[int, Field(ge=0, le=10**18)]
+
+
+class SetLimits(_Incoming):
+    """What a user may use. Null: as much as they like."""
+
+    tokens_per_day: _Limit | None = None
+    tokens_per_month: _Limit | None = None
+    cost_nano_usd_per_day: _Limit | None = Field(None, description="In nanodollars: 10^-9 USD.")
+    cost_nano_usd_per_month: _Limit | None = None
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"tokens_per_day": 200_000}]})
+
+
+class AmountShape(BaseModel):
+    tokens: int
+    cost_nano_usd: int
+
+
+class SpanShape(BaseModel):
+    name: str = Field(description="`2026-11-25` or `2026-11`.")
+    used: AmountShape
+    reserved: AmountShape = Field(description="Set aside for replies that have not ended.")
+    resets_at: datetime
+
+
+class BudgetShape(BaseModel):
+    user_id: str
+    is_own: bool = Field(description="Whether `limits` were set for this user, or are everybody's.")
+    limits: SetLimits
+    day: SpanShape
+    month: SpanShape
+
+
+class UsagePageQuery(BaseModel):
+    """Query parameters of the usage report."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    group_by: str | None = Field(
+        None,
+        max_length=100,
+        description="Any of `user`, `conversation`, `character`, `model`, `provider`, and `hour` or `day` (UTC); "
+        "comma-separated.",
+    )
+    since: Moment | None = Field(None, description="Booked then or later. Unset: 30 days before `until`.")
+    until: Moment | None = Field(
+        None, description="Booked before then. Unset: now. At most 366 days after `since`, 31 by the hour."
+    )
+    user_id: ExternalId | None = Field(None, description="Whose. Unset: the caller's. For admins.")
+    all_users: bool = Field(False, description="Everybody's. For admins.")
+    limit: Digits = Field(100, ge=1, le=1000)
+    after: str | None = Field(None, max_length=2000, description="The `next_cursor` of the page before.")
+
+
+class UsageRowShape(BaseModel):
+    user_id: str | None = None
+    conversation_id: str | None = None
+    character_id: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    hour: datetime | None = Field(None, description="Its beginning.")
+    day: datetime | None = Field(None, description="Its beginning.")
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    cached_input_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    estimated_tokens: int = Field(description="Part of `total_tokens`: counted by us because nobody reported them.")
+    attempts: int = Field(description="Requests that a provider took, whatever became of them.")
+    unpriced_attempts: int = Field(description="Those whose price is not known; `cost_nano_usd` lacks them.")
+    cost_nano_usd: int = Field(description="In nanodollars: 10^-9 USD.")
+
+
+class UsagePageShape(BaseModel):
+    object: Literal["list"]
+    since: datetime
+    until: datetime
+    data: list[UsageRowShape]
+    has_more: bool
+    next_cursor: str | None = None
+
+
 class MessageShape(BaseModel):
     id: str
     object: Literal["message"]
@@ -144,6 +228,7 @@ class AttemptShape(BaseModel):
     first_token_at: datetime | None = None
     ended_at: datetime
     usage: UsageShape | None = None
+    cost_nano_usd: int | None = Field(None, description="Unset: the price is not known, or nothing was used.")
     error: str | None = Field(None, description="What ended it, if that was not the end of its text.")
 
 
@@ -234,6 +319,17 @@ class FieldFaultShape(BaseModel):
     detail: str
 
 
+class QuotaShape(BaseModel):
+    """Which budget does not allow it. Amounts are in `unit`."""
+
+    unit: Literal["tokens", "cost_nano_usd"]
+    period: Literal["day", "month"]
+    limit: int
+    remaining: int
+    wanted: int = Field(description="What the reply may need.")
+    resets_at: datetime
+
+
 class ProblemShape(BaseModel):
     """RFC 9457."""
 
@@ -246,6 +342,7 @@ class ProblemShape(BaseModel):
     request_id: str
     retryable: bool
     errors: list[FieldFaultShape] | None = None
+    quota: QuotaShape | None = Field(None, description="With `quota_exceeded`.")
 
 
 class ProviderShape(BaseModel):

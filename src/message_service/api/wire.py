@@ -146,6 +146,7 @@ def attempt_json(attempt: Attempt) -> Json:
         "first_token_at": rfc3339(attempt.first_token_at) if attempt.first_token_at else None,
         "ended_at": rfc3339(attempt.ended_at),
         "usage": usage_json(attempt.usage) if attempt.usage else None,
+        "cost_nano_usd": attempt.cost_nano_usd,
         "error": attempt.error,
     }
     return {field: value for field, value in fields.items() if value is not None}

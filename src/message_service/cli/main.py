@@ -1,6 +1,7 @@
 """The commands. Each imports what it needs when it runs, so that none waits for another's libraries."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -128,6 +129,19 @@ def providers_breakers() -> None:
     from message_service.settings import load_settings
 
     raise typer.Exit(show_breakers(load_settings()))
+
+
+@app.command()
+def reprice(
+    since: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) whose attempts are looked at.")
+    ],
+) -> None:
+    """Reckon the cost of past attempts again, by this version's prices; corrections are booked beside them."""
+    from message_service.cli.reprice import run_reprice
+    from message_service.settings import load_settings
+
+    run_reprice(load_settings(), since.replace(tzinfo=UTC))
 
 
 @app.command()

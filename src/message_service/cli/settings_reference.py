@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Literal, Union, get_args, get_origin
@@ -13,7 +14,8 @@ from pydantic.fields import FieldInfo
 from message_service.settings import ENVIRONMENT_PREFIX, Settings
 
 _TYPE_NAMES: dict[object, str] = {
-    str: "text", int: "integer", float: "number", bool: "true, false", Path: "path", SecretStr: "secret"
+    str: "text", int: "integer", float: "number", Decimal: "number", bool: "true, false", Path: "path",
+    SecretStr: "secret",
 }  # fmt: skip
 
 _INTRODUCTION = """\

@@ -21,19 +21,22 @@ from message_service.errors import (
 from message_service.ids import ReplyId, WorkerId
 from message_service.journey.compose import compose
 from message_service.journey.draft import Draft
+from message_service.journey.tally import Tally
 from message_service.live.channel import Channel
 from message_service.live.writer import LiveWriter
 from message_service.logs import log
 from message_service.messages.message import MAX_CONTENT_CHARACTERS
 from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus, first_take
-from message_service.providers.provider import Finished, Prompt, Started, TextDelta, UsageReported
+from message_service.providers.provider import Finished, Prompt, Started, TextDelta
 from message_service.providers.router import Router
 from message_service.providers.routing.run import Restarted, Route, Switched
 from message_service.safety.sanitise import PieceSanitiser
 from message_service.store.claim import Claims
 from message_service.store.ending import Ended
 from message_service.store.finish import Finishing
+from message_service.store.ledger import Ledger
 from message_service.store.path import PathReader
+from message_service.usage.prices import PriceTable
 from message_service.work.held import HeldReplies, Hold, StopReason
 from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy, TryAgain
@@ -50,11 +53,13 @@ class WritingDesk:
     claims: Claims
     path: PathReader
     counter: TokenCounter
+    prices: PriceTable
     budget: Budget
     ratios: TokenRatios
     router: Router
     channel: Channel
     finishing: Finishing
+    ledger: Ledger
     queue: WorkQueue
     held: HeldReplies
     retry: RetryPolicy
@@ -71,7 +76,8 @@ async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
             claimed.id,
             take=first_take(claimed.epoch),
             kept_seconds=max(60, int(_remaining_seconds(claimed)) + 60),
-        )
+        ),
+        Tally(desk.counter, desk.prices),
     )
     with desk.held.hold(claimed) as hold:
         try:
@@ -84,6 +90,7 @@ async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
                     desk.queue.announce(ended.promoted.reply_id, ended.promoted.kind)
         except ClaimLost:
             log.warning("reply.claim_lost", reply=claimed.id, epoch=claimed.epoch)
+            await _book_late(claimed, draft, desk)
         finally:
             draft.writer.stop()
 
@@ -143,11 +150,12 @@ async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
         )
         prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
         await _stream(claimed, prompt, replace(route, is_last_trim=True), draft, desk)
-    if draft.model is not None and draft.usage is not None and not draft.usage.is_estimated:
+    usage = draft.tally.usage
+    if draft.model is not None and usage is not None and not usage.is_estimated:
         desk.ratios.learn(
             draft.model,
             counted_tokens=prompt.prompt_tokens / trim.ratio,
-            reported_tokens=draft.usage.input_tokens,
+            reported_tokens=usage.input_tokens,
         )
 
 
@@ -161,7 +169,7 @@ def _route(claimed: Reply, draft: Draft) -> Route:
 
 
 async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, desk: WritingDesk) -> None:
-    draft.prompt_tokens = prompt.prompt_tokens
+    draft.tally.prompt_tokens = prompt.prompt_tokens
     clean = PieceSanitiser()
     room = MAX_CONTENT_CHARACTERS
     stream = desk.router.stream(prompt, route)
@@ -169,6 +177,7 @@ async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, de
         async for event in stream:
             if draft.writer.is_refused:
                 raise ClaimLost
+            draft.tally.see(event)
             match event:
                 case TextDelta(text):
                     piece = clean.feed(text)[:room]
@@ -180,8 +189,6 @@ async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, de
                 case Started(provider, model):
                     draft.provider, draft.model = provider, model
                     draft.writer.began(provider, model, claimed.attempts)
-                case UsageReported(usage):
-                    draft.usage = usage
                 case Switched(from_provider, to_provider, reason):
                     draft.writer.switched(from_provider, to_provider, reason)
                 case Restarted(reason):
@@ -230,7 +237,8 @@ async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, des
             delay_seconds=decision.after_seconds,
             is_attempt_counted=decision.is_attempt_counted,
             why=_told(error),
-            attempt_log=draft.attempts,
+            spent=draft.tally.spent(is_last_kept=False),
+            attempt_log=draft.attempt_log(),
         )
         if not is_ours:
             raise ClaimLost
@@ -243,10 +251,12 @@ async def _after_stop(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDes
         case StopReason.CANCELLED:
             return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
         case StopReason.DRAINING:
-            if await desk.claims.hand_back(
-                claimed, delay_seconds=0, is_attempt_counted=False, attempt_log=draft.attempts
+            spent = draft.tally.spent(is_last_kept=False)
+            if not await desk.claims.hand_back(
+                claimed, delay_seconds=0, is_attempt_counted=False, spent=spent, attempt_log=draft.attempt_log()
             ):
-                desk.queue.announce(claimed.id, claimed.kind)
+                raise ClaimLost
+            desk.queue.announce(claimed.id, claimed.kind)
             return None
         case StopReason.LOST:
             raise ClaimLost
@@ -263,6 +273,16 @@ async def _finish(hold: Hold, outcome: Outcome, desk: WritingDesk) -> Ended:
             if hold.stop_reason is StopReason.LOST or _remaining_seconds(hold.claimed) <= 0:
                 raise
             await asyncio.sleep(_PAUSE_BEFORE_FINISHING_AGAIN_SECONDS)
+
+
+async def _book_late(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
+    """The tokens are gone, whoever owns the reply now."""
+    spent = draft.tally.spent(is_last_kept=False)
+    if spent:
+        try:
+            await desk.ledger.book_late(claimed, spent)
+        except StoreUnavailable:
+            log.warning("reply.usage_not_booked", reply=claimed.id, epoch=claimed.epoch, attempts=len(spent))
 
 
 def _told(error: ProviderError) -> ReplyError:

@@ -15,7 +15,17 @@ from message_service.errors import (
     RelayUnavailable,
     ValidationFailed,
 )
-from message_service.ids import CharacterId, ConversationId, MessageId, UserId, new_message_id, new_reply_id
+from message_service.ids import (
+    CharacterId,
+    ConversationId,
+    ConversationKey,
+    MessageId,
+    UserId,
+    conversation_key,
+    new_message_id,
+    new_reply_id,
+)
+from message_service.journey.estimate import Estimator, estimate
 from message_service.limits.rate import WINDOW_SECONDS, Allowance, RateLimiter
 from message_service.logs import log
 from message_service.messages.message import (
@@ -70,12 +80,14 @@ class FrontDesk:
     queue: WorkQueue
     backlog: Backlog
     reply_deadline_seconds: float
+    estimator: Estimator | None = None
+    """None: budgets are off, and nothing is looked up."""
 
 
 async def submit(draft: Draft, *, claim: IdempotencyClaim | None, desk: FrontDesk) -> Receipt:
     """Check the message, keep it, and queue the reply it asks for.
 
-    Returns only when a majority holds it. Raises `RateLimited`, `ValidationFailed`, `ContentTooLong`,
+    Returns only when a majority holds it. Raises `RateLimited`, `QuotaExceeded`, `ValidationFailed`, `ContentTooLong`,
     `ConversationFull`, `IdempotencyKeyReused`, `Overloaded` (nothing is stored then); and `StoreUnavailable`,
     after which the same key tells what happened.
     """
@@ -85,6 +97,11 @@ async def submit(draft: Draft, *, claim: IdempotencyClaim | None, desk: FrontDes
         await desk.backlog.require_room()
     allowance = await spend_allowance(draft.user_id, desk)
     content = checked_content(draft.content)
+    tokens = await desk.counter.count_beside(content)
+    reply = None
+    if draft.asked is not None:
+        key = conversation_key(draft.user_id, draft.conversation_id)
+        reply = await _new_reply(draft.asked, WorkKind.REPLY, key, tokens, desk)
     accepted = await desk.acceptance.accept(
         Submission(
             user_id=draft.user_id,
@@ -95,13 +112,13 @@ async def submit(draft: Draft, *, claim: IdempotencyClaim | None, desk: FrontDes
                 conversation_id=draft.conversation_id,
                 role=draft.role,
                 content=content,
-                tokens=await desk.counter.count_beside(content),
+                tokens=tokens,
                 created_at=now(),
                 parent_id=draft.parent_id,
                 character_id=draft.character_id,
                 metadata=checked_metadata(draft.metadata),
             ),
-            reply=_new_reply(draft.asked, WorkKind.REPLY, desk) if draft.asked is not None else None,
+            reply=reply,
             ahead=desk.backlog.ahead,
             idempotency=claim,
         )
@@ -120,12 +137,13 @@ async def ask_again(
         raise ValidationFailed([FieldFault("", "Only a user's message can be answered.")])
     await desk.backlog.require_room()
     allowance = await spend_allowance(user_id, desk)
+    key = conversation_key(user_id, answered.conversation_id)
     accepted = await desk.acceptance.accept(
         Submission(
             user_id=user_id,
             conversation_id=answered.conversation_id,
             answered=answered,
-            reply=_new_reply(asked, WorkKind.VARIANT, desk),
+            reply=await _new_reply(asked, WorkKind.VARIANT, key, 0, desk),
             ahead=desk.backlog.ahead,
             idempotency=claim,
         )
@@ -178,8 +196,11 @@ async def spend_allowance(user_id: UserId, desk: FrontDesk) -> Allowance:
         return Allowance(desk.rate.limit, desk.rate.limit - posted - 1, WINDOW_SECONDS)
 
 
-def _new_reply(asked: Asked, kind: WorkKind, desk: FrontDesk) -> NewReply:
-    return NewReply(id=new_reply_id(), asked=asked, kind=kind, deadline_seconds=desk.reply_deadline_seconds)
+async def _new_reply(asked: Asked, kind: WorkKind, key: ConversationKey, new_tokens: int, desk: FrontDesk) -> NewReply:
+    demand = await estimate(key, new_tokens, asked, estimator=desk.estimator) if desk.estimator is not None else None
+    return NewReply(
+        id=new_reply_id(), asked=asked, kind=kind, deadline_seconds=desk.reply_deadline_seconds, demand=demand
+    )
 
 
 async def _receipt(accepted: Accepted, allowance: Allowance, desk: FrontDesk) -> Receipt:

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from message_service.ids import CharacterId, ConversationId, ConversationKey, MessageId, ReplyId, UserId, WorkerId
+from message_service.messages.budget import Demand, Reservation
 
 
 class ReplyStatus(StrEnum):
@@ -117,8 +118,28 @@ class Attempt:
     model: str | None = None
     first_token_at: datetime | None = None
     usage: Usage | None = None
+    cost_nano_usd: int | None = None
+    """None: the price is not known, or nothing was used."""
     error: str | None = None
     """Code of what ended it, if that was not the end of its text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spending:
+    """What one attempt used whose prompt a provider took: it costs, whatever became of it."""
+
+    number: int
+    """Which of the attempts since the claim, from 1."""
+    provider: str
+    model: str
+    usage: Usage
+    cost_nano_usd: int | None
+    """None: the price is not known."""
+    price_table: str
+    """The table that `cost_nano_usd` was reckoned by."""
+    at: datetime
+    is_kept: bool = False
+    """Whether the reply's stored text ended with this attempt: then `usage` is the message's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +172,8 @@ class NewReply:
     kind: WorkKind
     deadline_seconds: float
     """Time from acceptance until the reply fails if it is not done."""
+    demand: Demand | None = None
+    """What to set aside of the user's budget. None: there are no budgets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +205,7 @@ class Reply:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: ReplyError | None = None
+    reservation: Reservation | None = None
     setback: ReplyError | None = None
     """Why the last attempt was handed back to the queue."""
     attempt_log: tuple[Attempt, ...] = ()
@@ -207,3 +231,5 @@ class Outcome:
     error: ReplyError | None = None
     attempt_log: tuple[Attempt, ...] = ()
     """The attempts at providers since the claim, oldest first."""
+    spent: tuple[Spending, ...] = ()
+    """By the attempts since the claim."""

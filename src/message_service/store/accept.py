@@ -12,9 +12,11 @@ from pymongo.errors import DuplicateKeyError
 
 from message_service.coalesce import Coalescer
 from message_service.errors import IdempotencyInProgress, MessageServiceError
-from message_service.ids import ConversationKey, MessageId
+from message_service.ids import ConversationKey, MessageId, UserId
+from message_service.messages.budget import Account
 from message_service.messages.conversation import Conversation
 from message_service.store.accept_plan import Plan, Submission
+from message_service.store.accounts import read_accounts, write_accounts
 from message_service.store.batch import insert_all, upsert_all
 from message_service.store.conversation_step import step_pipeline
 from message_service.store.database import LONGEST_WAIT_SECONDS, Database, store_is_late
@@ -83,9 +85,12 @@ class Acceptance:
 
     async def _transact(self, batch: Sequence[Submission], *, conflict_retries: int) -> list[Accepted | Exception]:
         async def body(session: AsyncClientSession) -> list[Accepted | Exception]:
+            accounts = await self._read_accounts(batch, session)
             if len(batch) == 1 and _names_no_parent(batch[0]):
-                return [await self._step(batch[0], session)]
-            plan = Plan(await self._read_conversations(batch, session), await self._read_parents(batch, session))
+                return [await self._step(batch[0], accounts, session)]
+            plan = Plan(
+                await self._read_conversations(batch, session), await self._read_parents(batch, session), accounts
+            )
             answers: list[Accepted | Exception] = []
             for submission in batch:
                 try:
@@ -97,7 +102,9 @@ class Acceptance:
 
         return await run_transaction(self._database, body, conflict_retries=conflict_retries)
 
-    async def _step(self, submission: Submission, session: AsyncClientSession) -> Accepted:
+    async def _step(
+        self, submission: Submission, accounts: dict[UserId, Account], session: AsyncClientSession
+    ) -> Accepted:
         """One submission in one command less: its conversation is read and written at once."""
         message, reply = submission.message, submission.reply
         row = await self._database.conversations.find_one_and_update(
@@ -113,7 +120,7 @@ class Acceptance:
             session=session,
         )
         before = conversation_from_row(row) if row is not None else None
-        plan = Plan({before.key: before} if before is not None else {}, set())
+        plan = Plan({before.key: before} if before is not None else {}, set(), accounts)
         accepted = plan.place(submission)  # a refusal ends the transaction, and with it the step
         plan.changed.clear()
         await self._write(plan, session)
@@ -142,6 +149,10 @@ class Acceptance:
                 known.update(parent for parent, key in named if (parent, key) in found)
         return known
 
+    async def _read_accounts(self, batch: Sequence[Submission], session: AsyncClientSession) -> dict[UserId, Account]:
+        users = {one.user_id for one in batch if one.reply is not None and one.reply.demand is not None}
+        return await read_accounts(self._database, users, session) if users else {}
+
     async def _write(self, plan: Plan, session: AsyncClientSession) -> None:
         database = self._database
         if plan.idempotency:
@@ -149,6 +160,7 @@ class Acceptance:
         if plan.changed:
             changes = [(key, conversation_to_row(plan.conversations[key])) for key in plan.changed]
             await upsert_all(database.conversations, changes, session)
+        await write_accounts(database, plan.charged, session)
         if plan.messages:
             await insert_all(database.messages, plan.messages, session)
         if plan.replies:

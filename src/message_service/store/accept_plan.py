@@ -1,5 +1,6 @@
 """What accepting writes: the documents that submissions become, given the conversations as they are stored. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from message_service.clock import now
 from message_service.errors import FieldFault, ValidationFailed
 from message_service.ids import ConversationId, ConversationKey, MessageId, UserId, conversation_key
+from message_service.messages.budget import Account, Reservation
 from message_service.messages.conversation import Conversation
 from message_service.messages.message import Message, NewMessage
 from message_service.messages.reply import NewReply, Reply, ReplyStatus
@@ -37,17 +39,28 @@ class Submission:
 class Plan:
     """The documents of a batch, gathered as each submission is given its place."""
 
-    def __init__(self, conversations: dict[ConversationKey, Conversation], known_parents: set[MessageId]) -> None:
+    def __init__(
+        self,
+        conversations: dict[ConversationKey, Conversation],
+        known_parents: set[MessageId],
+        accounts: Mapping[UserId, Account] | None = None,
+    ) -> None:
         self.conversations = conversations
         self.changed: set[ConversationKey] = set()
         self.messages: list[dict[str, Any]] = []
         self.replies: list[dict[str, Any]] = []
         self.audit: list[dict[str, Any]] = []
         self.idempotency: list[dict[str, Any]] = []
+        self.charged: dict[UserId, Account] = {}
+        """Accounts in which something was set aside."""
         self._known_parents = known_parents
+        self._accounts = accounts or {}
 
     def place(self, submission: Submission) -> Accepted:
-        """Give the submission its place. Raises `ConversationFull` or `ValidationFailed` and changes nothing."""
+        """Give the submission its place.
+
+        Raises `ConversationFull`, `ValidationFailed` or `QuotaExceeded`, and changes nothing.
+        """
         before = self.conversations.get(submission.key) or Conversation(
             key=submission.key, user_id=submission.user_id, conversation_id=submission.conversation_id
         )
@@ -58,7 +71,7 @@ class Plan:
             is_next = after.replies_ahead == 0
             position = submission.ahead if is_next else after.replies_ahead
             after = after.with_reply(submission.reply.id)
-            reply = _queued(submission.reply, message)
+            reply = _queued(submission.reply, message, self._reserve(submission, submission.reply))
             fallback_head = message.id if submission.message is not None else before.head or message.id
             self.replies.append(
                 reply_to_row(
@@ -100,6 +113,15 @@ class Plan:
         )
         return after, message
 
+    def _reserve(self, submission: Submission, new: NewReply) -> Reservation | None:
+        """Raises `QuotaExceeded`. Nothing may refuse the reply after this: what was set aside is not given back."""
+        if new.demand is None:
+            return None
+        moment, user = now(), submission.user_id
+        account = self.charged.get(user) or self._accounts.get(user) or Account.empty(moment)
+        self.charged[user], reservation = account.reserve(new.demand, moment)
+        return reservation
+
     def _tell_audit(self, submission: Submission, message: Message, reply: Reply | None) -> None:
         who = {"user_id": submission.user_id, "conversation_id": submission.conversation_id}
         if submission.message is not None:
@@ -110,7 +132,7 @@ class Plan:
             self.audit.append(audit_row(AuditAction.REPLY_ASKED, subject=reply.id, at=reply.created_at, **who))  # type: ignore[arg-type]  # a typed mapping
 
 
-def _queued(new: NewReply, message: Message) -> Reply:
+def _queued(new: NewReply, message: Message, reservation: Reservation | None) -> Reply:
     created_at = now()
     return Reply(
         id=new.id,
@@ -124,4 +146,5 @@ def _queued(new: NewReply, message: Message) -> Reply:
         created_at=created_at,
         character_id=message.character_id,
         deadline=created_at + timedelta(seconds=new.deadline_seconds),
+        reservation=reservation,
     )

@@ -25,6 +25,11 @@ async def upsert_all(
     _check(await collection.database.command({"update": collection.name, "updates": updates}, session=session))
 
 
+async def update_all(collection: AsyncCollection[Row], updates: Sequence[Row], session: AsyncClientSession) -> None:
+    """Each of `updates` says which document it is for (`q`) and what changes (`u`); what matches none is let be."""
+    _check(await collection.database.command({"update": collection.name, "updates": updates}, session=session))
+
+
 def _check(answer: dict[str, Any]) -> None:
     faults = answer.get("writeErrors")
     if faults:

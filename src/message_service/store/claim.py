@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from pymongo import ASCENDING, ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
 from message_service.ids import ReplyId, WorkerId
-from message_service.messages.reply import Attempt, Reply, ReplyError, WorkKind
+from message_service.messages.reply import Attempt, Reply, ReplyError, Spending, WorkKind
 from message_service.store.database import Database, Row, reaching_the_store
+from message_service.store.ledger import book_unfinished
 from message_service.store.mapping import MOST_ATTEMPTS_KEPT, attempt_to_row, reply_from_row
+from message_service.store.transaction import run_transaction
 
 _IS_DUE = {"$expr": {"$lte": ["$not_before", "$$NOW"]}}
 _LEASE_IS_OVER = {"$expr": {"$lt": ["$lease_until", "$$NOW"]}}
@@ -28,6 +31,7 @@ class Claims:
     """Every time here is the server's, so no worker's clock matters; safety rests on the epoch alone."""
 
     def __init__(self, database: Database, *, lease_seconds: float) -> None:
+        self._database = database
         self._replies = database.replies
         self._lease_milliseconds = int(lease_seconds * 1000)
 
@@ -90,32 +94,45 @@ class Claims:
         delay_seconds: float,
         is_attempt_counted: bool,
         why: ReplyError | None = None,
+        spent: Sequence[Spending] = (),
         attempt_log: Sequence[Attempt] = (),
     ) -> bool:
-        """Let the reply wait in the queue again for `delay_seconds`. False: it was no longer ours.
+        """Let the reply wait in the queue again for `delay_seconds`; keep `why` and the log, book what was `spent`.
 
-        `why` is kept, and `attempt_log`: the attempts at providers since the claim.
+        False, and nothing booked: it was no longer ours.
         """
         logged = {"$ifNull": ["$attempt_log", []]}
         rows = {"$literal": [attempt_to_row(attempt) for attempt in attempt_log]}
         setback = {"setback": {"$literal": {"code": why.code, "detail": why.detail}}} if why is not None else {}
-        with reaching_the_store():
+        back: list[dict[str, Any]] = [
+            {
+                "$set": {
+                    "status": "queued",
+                    "not_before": {"$add": ["$$NOW", int(delay_seconds * 1000)]},
+                    "attempts": {"$subtract": ["$attempts", 0 if is_attempt_counted else 1]},
+                    "attempt_log": {"$slice": [{"$concatArrays": [logged, rows]}, -MOST_ATTEMPTS_KEPT]},
+                    **setback,
+                }
+            },
+            {"$unset": ["owner", "lease_until"]},
+        ]
+
+        async def give(session: AsyncClientSession | None) -> bool:
             result = await self._replies.update_one(
-                {"_id": claimed.id, "epoch": claimed.epoch, "status": "running"},
-                [
-                    {
-                        "$set": {
-                            "status": "queued",
-                            "not_before": {"$add": ["$$NOW", int(delay_seconds * 1000)]},
-                            "attempts": {"$subtract": ["$attempts", 0 if is_attempt_counted else 1]},
-                            "attempt_log": {"$slice": [{"$concatArrays": [logged, rows]}, -MOST_ATTEMPTS_KEPT]},
-                            **setback,
-                        }
-                    },
-                    {"$unset": ["owner", "lease_until"]},
-                ],
+                {"_id": claimed.id, "epoch": claimed.epoch, "status": "running"}, back, session=session
             )
-        return result.matched_count == 1
+            return result.matched_count == 1
+
+        async def give_and_book(session: AsyncClientSession) -> bool:
+            is_ours = await give(session)
+            if is_ours:
+                await book_unfinished(self._database, claimed, spent, session)
+            return is_ours
+
+        if spent:
+            return await run_transaction(self._database, give_and_book)
+        with reaching_the_store():
+            return await give(None)
 
     async def lost_ones(self, kinds: Sequence[WorkKind], *, limit: int) -> list[ReplyId]:
         """Replies that can be claimed now: nobody was told of them, or their worker is gone.

@@ -42,6 +42,7 @@ class Database:
         self.replies: AsyncCollection[Row] = self.database["replies"]
         self.idempotency: AsyncCollection[Row] = self.database["idempotency"]
         self.usage: AsyncCollection[Row] = self.database["usage"]
+        self.accounts: AsyncCollection[Row] = self.database["accounts"]
         self.dead_letters: AsyncCollection[Row] = self.database["dead_letters"]
         self.audit: AsyncCollection[Row] = self.database["audit"]
 

@@ -48,6 +48,7 @@ class AttemptFields(BaseModel):
     first_token_at: datetime | None = None
     ended_at: datetime
     usage: UsageFields | None = None
+    cost_nano_usd: int | None = None
     error: str | None = None
 
 
@@ -115,6 +116,8 @@ class ReplyDocument(Document):
     finish_reason: str | None = None
     usage: UsageFields | None = None
     error: dict[str, str] | None = None
+    reservation: dict[str, Any] | None = None
+    """What it set aside of its user's budget. Its end settles it, and it has one end."""
     setback: dict[str, str] | None = None
     """Why the last attempt was handed back."""
     attempt_log: list[AttemptFields] | None = None
@@ -164,14 +167,18 @@ class IdempotencyDocument(Document):
 
 
 class UsageDocument(Document):
-    """Append-only: one row for each reply that used tokens. `_id` is the reply id and its epoch."""
+    """Append-only: one row for each attempt that used tokens, and for each correction of one.
+
+    `_id` is the reply id, the epoch of its claim and the attempt's number; a correction appends its own number.
+    """
 
     id: str  # type: ignore[assignment]
     reply_id: str
     user_id: str
     conversation_id: str
-    provider: str | None
-    model: str | None
+    character_id: str | None = None
+    provider: str
+    model: str
     input_tokens: int
     output_tokens: int
     is_estimated: bool
@@ -179,10 +186,44 @@ class UsageDocument(Document):
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     at: datetime
+    is_kept: bool
+    """Whether the reply's stored text ended with this attempt."""
+    attempts: int
+    """1; 0 in a correction. Added up as they are."""
+    unpriced_attempts: int
+    """1 where the price was not known; -1 in the correction that brings it."""
+    cost_nano_usd: int | None = None
+    price_table: str
+    corrects: str | None = None
+    """`_id` of the row whose cost this one changes."""
 
     class Settings:
         name = "usage"
-        indexes: ClassVar = [IndexModel([("user_id", ASCENDING), ("at", ASCENDING)], name="by_user")]
+        indexes: ClassVar = [
+            IndexModel([("user_id", ASCENDING), ("at", ASCENDING)], name="by_user"),
+            IndexModel([("at", ASCENDING)], name="by_time"),
+            IndexModel(
+                [("corrects", ASCENDING)], name="corrections", partialFilterExpression={"corrects": {"$exists": True}}
+            ),
+        ]
+
+
+class SpanFields(BaseModel):
+    name: str
+    used: dict[str, int]
+    reserved: dict[str, int]
+
+
+class AccountDocument(Document):
+    """A user's budgets. `_id` is the user id; all that is ever asked for."""
+
+    id: str  # type: ignore[assignment]
+    day: SpanFields | None = None
+    month: SpanFields | None = None
+    limits: dict[str, int | None] | None = None
+
+    class Settings:
+        name = "accounts"
 
 
 class DeadLetterDocument(Document):
@@ -231,6 +272,7 @@ ALL_DOCUMENTS: list[type[Document]] = [
     ReplyDocument,
     IdempotencyDocument,
     UsageDocument,
+    AccountDocument,
     DeadLetterDocument,
     AuditDocument,
 ]

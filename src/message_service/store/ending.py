@@ -10,9 +10,11 @@ from message_service.clock import now
 from message_service.ids import MessageId, ReplyId
 from message_service.messages.message import Message, Role
 from message_service.messages.reply import Outcome, Reply, ReplyStatus, WorkKind
+from message_service.store.accounts import charge
 from message_service.store.audit import AuditAction, audit_row
 from message_service.store.database import Database
 from message_service.store.dead_letters import dead_letter_row
+from message_service.store.ledger import book
 from message_service.store.mapping import (
     MOST_ATTEMPTS_KEPT,
     attempt_to_row,
@@ -76,8 +78,8 @@ async def end_reply(
     message = _message_of(reply, outcome, seq) if outcome.text else None
     if message is not None:
         await database.messages.insert_one(message_to_row(message), session=session)
-    if outcome.usage is not None:
-        await database.usage.insert_one(_usage_row(reply, outcome), session=session)
+    await book(database, reply, outcome.spent, session)
+    await charge(database, reply.user_id, reply.reservation, outcome.spent, session, is_released=True)
     if outcome.status is ReplyStatus.FAILED:
         await database.dead_letters.insert_one(dead_letter_row(reply, row), session=session)
     await database.audit.insert_one(
@@ -163,17 +165,3 @@ def _message_of(reply: Reply, outcome: Outcome, seq: int) -> Message:
         finish_reason=outcome.finish_reason,
         usage=outcome.usage,
     )
-
-
-def _usage_row(reply: Reply, outcome: Outcome) -> dict[str, Any]:
-    assert outcome.usage is not None
-    return {
-        "_id": f"{reply.id} {reply.epoch}",
-        "reply_id": reply.id,
-        "user_id": reply.user_id,
-        "conversation_id": reply.conversation_id,
-        "provider": outcome.provider,
-        "model": outcome.model,
-        "at": now(),
-        **(usage_to_row(outcome.usage) or {}),
-    }

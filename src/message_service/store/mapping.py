@@ -3,6 +3,7 @@
 from dataclasses import asdict, fields
 
 from message_service.ids import conversation_key
+from message_service.messages.budget import Amount, Reservation
 from message_service.messages.conversation import Conversation
 from message_service.messages.message import Message, Role
 from message_service.messages.reply import Asked, Attempt, FinishReason, Reply, ReplyError, ReplyStatus, Usage, WorkKind
@@ -64,7 +65,7 @@ def message_from_row(row: Row) -> Message:
 
 def reply_to_row(reply: Reply, *, turn: int, is_next: bool, fallback_head: str) -> Row:
     """The row of a reply that was just asked for."""
-    return {
+    row: Row = {
         "_id": reply.id,
         "message_id": reply.message_id,
         "conversation_key": reply.conversation_key,
@@ -83,6 +84,9 @@ def reply_to_row(reply: Reply, *, turn: int, is_next: bool, fallback_head: str) 
         "epoch": 0,
         "take": 0,
     }
+    if reply.reservation is not None:
+        row["reservation"] = asdict(reply.reservation)
+    return row
 
 
 def _asked_to_row(asked: Asked) -> Row:
@@ -126,6 +130,7 @@ def reply_from_row(row: Row) -> Reply:
         error=_error_from_row(get("error")),
         setback=_error_from_row(get("setback")),
         attempt_log=tuple(attempt_from_row(attempt) for attempt in get("attempt_log") or ()),
+        reservation=_reservation_from(get("reservation")),
     )
 
 
@@ -141,6 +146,10 @@ def attempt_to_row(attempt: Attempt) -> Row:
 def attempt_from_row(row: Row) -> Attempt:
     known = {field: row[field] for field in _ATTEMPT_FIELDS if field in row}
     return Attempt(**known | {"usage": usage_from_row(row.get("usage"))})
+
+
+def _reservation_from(row: Row | None) -> Reservation | None:
+    return Reservation(Amount(**row["amount"]), row["day"], row["month"]) if row else None
 
 
 def conversation_to_row(conversation: Conversation) -> Row:

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from pymongo import DESCENDING
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from message_service.clock import now
@@ -34,6 +35,14 @@ class Messages(Repository[Message]):
         if row is None:
             raise MessageNotFound("The message named as the page's bound is not in this conversation.")
         return int(row["seq"])
+
+    async def newest(self, key: ConversationKey, *, limit: int) -> list[Message]:
+        """The last messages of a conversation, hidden ones too, newest first, without their text."""
+        with reaching_the_store():
+            rows = await self._database.messages.find(
+                {"conversation_key": key}, {"content": 0}, sort=[("seq", DESCENDING)], limit=limit
+            ).to_list()
+        return [message_from_row({**row, "content": ""}) for row in rows]
 
     async def count_posted(self, user_id: UserId, *, since: datetime, at_most: int) -> int:
         """Messages the user posted since then, in any conversation; the rate limit's fallback."""

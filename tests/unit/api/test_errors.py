@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from datetime import UTC, datetime
 
 import pytest
 
@@ -27,6 +28,16 @@ REACHING = [one for one in CONCRETE if one in TABLE or not issubclass(one, INSID
 def instance_of(kind: type[MessageServiceError]) -> MessageServiceError:
     if issubclass(kind, RateLimited):
         return kind(limit=100, window_seconds=60, retry_after_seconds=1.2)
+    if issubclass(kind, errors.QuotaExceeded):
+        return kind(
+            unit="tokens",
+            period="day",
+            limit=100,
+            remaining=7,
+            wanted=50,
+            resets_at=datetime(2026, 12, 1, tzinfo=UTC),
+            retry_after_seconds=1.2,
+        )
     if issubclass(kind, ValidationFailed):
         return kind([FieldFault("/content", "There is nothing to read in it.")])
     if issubclass(kind, errors.ProviderError):

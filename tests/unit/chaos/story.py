@@ -102,8 +102,8 @@ class Story:
             )
         )
         self.documents["replies"][reply_id] = {"_id": reply_id, "turn": len(self.replies), **fields}
-        usage = f"{reply_id} {fields['epoch']}"
-        self.documents["usage"][usage] = {"_id": usage, "reply_id": reply_id}
+        usage = f"{reply_id} {fields['epoch']} 1"
+        self.documents["usage"][usage] = {"_id": usage, "reply_id": reply_id, "is_kept": True}
         self.audits(reply_id, "reply.asked")
         self.audits(reply_id, "reply.ended", outcome=fields["status"])
         return reply_id

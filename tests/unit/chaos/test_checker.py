@@ -38,7 +38,7 @@ def test_nothing_is_found_when_a_stream_was_cut_and_begun_anew() -> None:
     story.amend(watch, events=(*watch.events[:2], *anew))
     story.documents["replies"]["reply1"].update(take=2000, epoch=2, attempts=2)
     story.documents["usage"] = {
-        key: {**row, "_id": "reply1 2"} if row["reply_id"] == "reply1" else row
+        key: {**row, "_id": "reply1 2 1"} if row["reply_id"] == "reply1" else row
         for key, row in story.documents["usage"].items()
     }
     assert check(story.history()).violations == ()
@@ -256,7 +256,7 @@ def ended_by_a_stale_claim(story: Story) -> None:
 
 
 def charged_by_a_stale_claim(story: Story) -> None:
-    story.documents["usage"]["reply1 2"] = {"_id": "reply1 2", "reply_id": "reply1"}
+    story.documents["usage"]["reply1 2 1"] = {"_id": "reply1 2 1", "reply_id": "reply1", "is_kept": True}
 
 
 def audit_without_acceptance(story: Story) -> None:

@@ -1,0 +1,96 @@
+"""Routes for admins: what one user may use, and has used."""
+
+import re
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from message_service.api.answers import json_response
+from message_service.api.body import read_json
+from message_service.api.caller import CallerRole
+from message_service.api.context import caller_of, services_of
+from message_service.api.openapi import problems, request_body
+from message_service.api.schemas import BudgetShape, SetLimits
+from message_service.clock import rfc3339
+from message_service.errors import BudgetsOff, FieldFault, ValidationFailed
+from message_service.ids import EXTERNAL_ID_PATTERN, UserId
+from message_service.logs import log
+from message_service.messages.budget import Account, Limits, Span
+from message_service.wiring import ApiServices
+
+router = APIRouter(prefix="/v1/admin/limits", tags=["usage"])
+
+_USER_ID = re.compile(EXTERNAL_ID_PATTERN)
+
+
+@router.get(
+    "/{user_id}",
+    summary="A user's budget, and what is left of it",
+    response_model=None,
+    responses={200: {"model": BudgetShape}, **problems(401, 403, 409, 422, 503)},
+)
+async def get_limits(request: Request, user_id: str) -> Response:
+    services, user = _admitted(request, user_id)
+    return json_response(_budget_json(user, await services.accounts.find(user), services.limits))
+
+
+@router.put(
+    "/{user_id}",
+    summary="Give a user a budget of their own",
+    description="It stands in for everybody's as a whole: what is left out has no limit.",
+    response_model=None,
+    responses={200: {"model": BudgetShape}, **problems(400, 401, 403, 409, 413, 422, 503)},
+    openapi_extra=request_body(SetLimits, takes_idempotency_key=False),
+)
+async def put_limits(request: Request, user_id: str) -> Response:
+    services, user = _admitted(request, user_id)
+    body = await read_json(request, SetLimits)
+    account = await services.accounts.set_limits(user, Limits(**body.model_dump()))
+    log.info("limits.set", user=user, by=caller_of(request).user_id, **body.model_dump())
+    return json_response(_budget_json(user, account, services.limits))
+
+
+@router.delete(
+    "/{user_id}",
+    status_code=204,
+    summary="Take a user's own budget back: everybody's holds again",
+    response_model=None,
+    responses={204: {"description": "They have none, now or before."}, **problems(401, 403, 409, 422, 503)},
+)
+async def delete_limits(request: Request, user_id: str) -> Response:
+    services, user = _admitted(request, user_id)
+    await services.accounts.clear_limits(user)
+    log.info("limits.cleared", user=user, by=caller_of(request).user_id)
+    return Response(status_code=204)
+
+
+def _admitted(request: Request, user_id: str) -> tuple[ApiServices, UserId]:
+    """Raises `Forbidden`, `BudgetsOff`, `ValidationFailed`."""
+    services = services_of(request)
+    caller_of(request).require(CallerRole.ADMIN, "look after budgets")
+    if not services.settings.are_budgets_kept:
+        raise BudgetsOff
+    if _USER_ID.fullmatch(user_id) is None:
+        raise ValidationFailed([FieldFault("/user_id", "Must be 1 to 128 visible ASCII characters.")])
+    return services, UserId(user_id)
+
+
+def _budget_json(user: UserId, account: Account, defaults: Limits) -> dict[str, Any]:
+    return {
+        "user_id": user,
+        "is_own": account.own_limits is not None,
+        "limits": asdict(account.own_limits or defaults),
+        "day": _span_json(account.day),
+        "month": _span_json(account.month),
+    }
+
+
+def _span_json(span: Span) -> dict[str, Any]:
+    return {
+        "name": span.name,
+        "used": asdict(span.used),
+        "reserved": asdict(span.reserved),
+        "resets_at": rfc3339(span.period.end_of(span.name)),
+    }

@@ -1,0 +1,1 @@
+"""What tokens cost: a dated table of prices, in integers. Pure."""
