@@ -246,3 +246,43 @@ async def test_sweep_finds_replies_before_variants_before_summaries(database: Da
     claims = Claims(database, lease_seconds=10)
     assert await claims.lost_ones(tuple(WorkKind), limit=10) == ids[::-1]
     assert await claims.lost_ones(tuple(WorkKind), limit=1) == ids[2:]
+
+
+async def test_each_gets_what_is_its_own_when_claims_come_together(steps: Steps) -> None:
+    replies = [await in_conversation(steps, number) for number in range(10)]
+    taken = await steps.claim(replies[3], OTHER_WORKER)
+    claimed = await asyncio.gather(*(steps.claims.claim(reply.id, WORKER) for reply in replies))
+    assert [one.id if one else None for one in claimed] == [
+        None if reply.id == taken.id else reply.id for reply in replies
+    ]
+    for one in claimed:
+        if one is not None:
+            assert one == await steps.reply(one.id)
+            assert (one.owner, one.epoch, one.attempts) == (WORKER, 1, 1)
+
+
+async def test_all_but_one_are_claimed_together_when_its_conversation_is_busy(steps: Steps, database: Database) -> None:
+    replies = [await in_conversation(steps, number) for number in range(10)]
+    # Against the rules, as if its turn had been given too early: the index has the last word.
+    busy = await steps.claim(replies[4], OTHER_WORKER)
+    second = await steps.ask("second", conversation_id=busy.conversation_id)
+    await database.replies.update_one({"_id": second.id}, {"$set": {"is_next": True}})
+    wanted = [*replies[:4], second, *replies[5:]]
+    claimed = await asyncio.gather(*(steps.claims.claim(reply.id, WORKER) for reply in wanted))
+    assert [one is not None for one in claimed] == [reply is not second for reply in wanted]
+    assert all(one.attempts == 1 for one in claimed if one is not None)
+
+
+async def test_reply_goes_to_one_when_many_workers_claim_many_together(steps: Steps, database: Database) -> None:
+    replies = [await in_conversation(steps, number) for number in range(12)]
+    workers = [WorkerId(f"wrk_{number}") for number in range(4)]
+    everywhere = [Claims(database, lease_seconds=10) for _ in workers]
+    claimed = await asyncio.gather(
+        *(
+            claims.claim(reply.id, worker)
+            for claims, worker in zip(everywhere, workers, strict=True)
+            for reply in replies
+        )
+    )
+    won = [one.id for one in claimed if one is not None]
+    assert sorted(won) == sorted(reply.id for reply in replies)

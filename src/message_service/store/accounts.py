@@ -41,8 +41,17 @@ async def charge(
 
     Where its periods are over nothing matches: they are nobody's concern any more.
     """
+    updates = charges(user_id, reservation, spent, is_released=is_released)
+    if updates:
+        await update_all(database.accounts, updates, session)
+
+
+def charges(
+    user_id: UserId, reservation: Reservation | None, spent: Sequence[Spending], *, is_released: bool
+) -> list[Row]:
+    """What `charge` writes, for `update_all`; nothing where nothing was reserved."""
     if reservation is None:
-        return
+        return []
     used = Amount()
     for one in spent:
         used += Amount(one.usage.input_tokens + one.usage.output_tokens, one.cost_nano_usd or 0)
@@ -56,7 +65,7 @@ async def charge(
             f"{period}.reserved.cost_nano_usd": -released.cost_nano_usd,
         }
         updates.append({"q": {"_id": user_id, f"{period}.name": name}, "u": {"$inc": change}})
-    await update_all(database.accounts, updates, session)
+    return updates
 
 
 class Accounts:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bson import ObjectId
 from pymongo import ASCENDING, ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
+from message_service.coalesce import Coalescer
 from message_service.ids import ReplyId, WorkerId
 from message_service.messages.reply import Attempt, Reply, ReplyError, Spending, WorkKind
 from message_service.store.database import Database, Row, reaching_the_store
@@ -17,6 +19,14 @@ from message_service.store.transaction import run_transaction
 
 _IS_DUE = {"$expr": {"$lte": ["$not_before", "$$NOW"]}}
 _LEASE_IS_OVER = {"$expr": {"$lt": ["$lease_until", "$$NOW"]}}
+_CLAIMABLE: dict[str, Any] = {
+    "$or": [
+        {"status": "queued", "is_next": True, **_IS_DUE},
+        {"status": "running", **_LEASE_IS_OVER},
+    ]
+}
+_MOST_IN_A_BATCH = 64
+_Asked = tuple[ReplyId, WorkerId]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +44,53 @@ class Claims:
         self._database = database
         self._replies = database.replies
         self._lease_milliseconds = int(lease_seconds * 1000)
+        self._together: Coalescer[_Asked, Reply | None] = Coalescer(
+            self._claim_batch, max_items=_MOST_IN_A_BATCH, max_in_flight=2
+        )
 
     async def claim(self, reply_id: ReplyId, worker: WorkerId) -> Reply | None:
         """Take the reply if it is its turn, or if whoever had it let the lease run out. None: not to be had."""
-        claimable = {
-            "_id": reply_id,
-            "$or": [
-                {"status": "queued", "is_next": True, **_IS_DUE},
-                {"status": "running", **_LEASE_IS_OVER},
-            ],
-        }
-        take_it: list[dict[str, Any]] = [
+        return await self._together.call((reply_id, worker))
+
+    async def _claim_batch(self, batch: Sequence[_Asked]) -> Sequence[Reply | None]:
+        worker = batch[0][1]
+        if len(batch) == 1 or any(other != worker for _, other in batch):
+            return [await self._claim_alone(*one) for one in batch]
+        ids = [reply_id for reply_id, _ in batch]
+        token = ObjectId()
+        is_complete = True
+        with reaching_the_store():
+            try:
+                await self._replies.update_many({"_id": {"$in": ids}, **_CLAIMABLE}, self._taking(worker, token))
+            except DuplicateKeyError:
+                is_complete = False  # one of them met its conversation's running reply, and the rest were not tried
+            rows = await self._replies.find({"_id": {"$in": ids}, "claim": token}).to_list()
+        claimed: dict[ReplyId, Reply] = {row["_id"]: reply_from_row(row) for row in rows}
+        if not is_complete:
+            for reply_id in ids:
+                if reply_id not in claimed and (reply := await self._claim_alone(reply_id, worker)) is not None:
+                    claimed[reply_id] = reply
+        return [claimed.get(reply_id) for reply_id in ids]
+
+    async def _claim_alone(self, reply_id: ReplyId, worker: WorkerId) -> Reply | None:
+        with reaching_the_store():
+            try:
+                row = await self._replies.find_one_and_update(
+                    {"_id": reply_id, **_CLAIMABLE},
+                    self._taking(worker, ObjectId()),
+                    return_document=ReturnDocument.AFTER,
+                )
+            except DuplicateKeyError:
+                return None  # another reply of the conversation is running; the index says so
+        return reply_from_row(row) if row else None
+
+    def _taking(self, worker: WorkerId, token: ObjectId) -> list[dict[str, Any]]:
+        return [
             {
                 "$set": {
                     "status": "running",
                     "owner": worker,
+                    "claim": token,
                     "lease_until": self._end_of_lease(),
                     "epoch": {"$add": ["$epoch", 1]},
                     # Counted before the work, so that a message which kills its worker is counted too.
@@ -57,12 +99,6 @@ class Claims:
                 }
             }
         ]
-        with reaching_the_store():
-            try:
-                row = await self._replies.find_one_and_update(claimable, take_it, return_document=ReturnDocument.AFTER)
-            except DuplicateKeyError:
-                return None  # another reply of the conversation is running; the index says so
-        return reply_from_row(row) if row else None
 
     async def renew(self, reply_ids: Sequence[ReplyId], worker: WorkerId) -> int:
         """Extend the leases `worker` still has; how many of `reply_ids` that were."""

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, ClassVar
 
-from beanie import Document
+from beanie import Document, PydanticObjectId
 from pydantic import BaseModel
 from pymongo import ASCENDING, IndexModel
 
@@ -106,6 +106,8 @@ class ReplyDocument(Document):
     attempts: int = 0
     epoch: int = 0
     owner: str | None = None
+    claim: PydanticObjectId | None = None
+    """Which command claimed it: one that claims several finds by it those it got."""
     lease_until: datetime | None = None
     is_cancel_requested: bool = False
     take: int = 0

@@ -1,29 +1,32 @@
 """What every end of a reply writes, inside the transaction of whoever ends it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pymongo import ASCENDING, ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from message_service.clock import now
-from message_service.ids import MessageId, ReplyId
-from message_service.messages.message import Message, Role
+from message_service.ids import ConversationKey, MessageId, ReplyId
+from message_service.messages.conversation import Conversation
+from message_service.messages.message import Message
 from message_service.messages.reply import Outcome, Reply, ReplyStatus, WorkKind
-from message_service.store.accounts import charge
-from message_service.store.audit import AuditAction, audit_row
-from message_service.store.database import Database
-from message_service.store.dead_letters import dead_letter_row
-from message_service.store.ledger import book
+from message_service.store.batch import insert_all, update_all
+from message_service.store.database import Database, Row
+from message_service.store.ending_rows import EndingRows, message_of
 from message_service.store.mapping import (
     MOST_ATTEMPTS_KEPT,
     attempt_to_row,
     conversation_from_row,
     conversation_to_row,
-    message_to_row,
     reply_from_row,
     usage_to_row,
 )
+
+_LEFT_BEHIND = ("owner", "claim", "lease_until", "not_before")
+"""What only a reply that has not ended has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,91 +52,115 @@ async def end_reply(
 
     None, and nothing written, when no reply matches: the filter is the fence.
     """
-    ended_at = now()
-    changes: dict[str, Any] = {
+    at = now()
+    row = await database.replies.find_one_and_update(
+        filter_, _change(outcome, at), return_document=ReturnDocument.AFTER, session=session
+    )
+    if row is None:
+        return None
+    conversations = await _conversations(database, [row["conversation_key"]], session)
+    return (await _end_all(database, [(row, outcome)], conversations, at, session))[0]
+
+
+async def end_replies(
+    database: Database, claimed: Sequence[tuple[Reply, Outcome]], session: AsyncClientSession
+) -> list[Ended | None]:
+    """As `end_reply` for several claimed replies of different conversations, with as many commands as for one.
+
+    None for each that is no longer at its claim's epoch.
+    """
+    at = now()
+    found = await database.replies.find({"_id": {"$in": [reply.id for reply, _ in claimed]}}, session=session).to_list()
+    rows = {row["_id"]: row for row in found}
+    ours = [
+        (rows[reply.id], outcome)
+        for reply, outcome in claimed
+        if reply.id in rows and _is_at(rows[reply.id], reply.epoch)
+    ]
+    if not ours:
+        return [None] * len(claimed)
+    # Whoever changed one of them since it was read makes this a conflict, and everything is done again.
+    await update_all(
+        database.replies, [{"q": {"_id": row["_id"]}, "u": _change(outcome, at)} for row, outcome in ours], session
+    )
+    for row, outcome in ours:
+        row.update(_fields(outcome, at))
+        row["attempt_log"] = [*row.get("attempt_log", ()), *_attempts(outcome)][-MOST_ATTEMPTS_KEPT:]
+        for field in _LEFT_BEHIND:
+            row.pop(field, None)
+    conversations = await _conversations(database, [row["conversation_key"] for row, _ in ours], session)
+    ended = await _end_all(database, ours, conversations, at, session)
+    by_id = {one.reply.id: one for one in ended}
+    return [by_id.get(reply.id) for reply, _ in claimed]
+
+
+def _is_at(row: Row, epoch: int) -> bool:
+    return bool(row["epoch"] == epoch and row["status"] == ReplyStatus.RUNNING.value)
+
+
+def _fields(outcome: Outcome, at: datetime) -> Row:
+    fields: Row = {
         "status": outcome.status.value,
         "is_next": False,
         "take": outcome.take,
-        "finished_at": ended_at,
+        "finished_at": at,
         "provider": outcome.provider,
         "model": outcome.model,
         "finish_reason": outcome.finish_reason.value if outcome.finish_reason else None,
         "usage": usage_to_row(outcome.usage),
         "error": {"code": outcome.error.code, "detail": outcome.error.detail} if outcome.error else None,
     }
-    row = await database.replies.find_one_and_update(
-        filter_,
-        {
-            "$set": {field: value for field, value in changes.items() if value is not None},
-            "$unset": {"owner": "", "lease_until": "", "not_before": ""},
-            **_logged(outcome),
-        },
-        return_document=ReturnDocument.AFTER,
-        session=session,
-    )
-    if row is None:
-        return None
-    reply = reply_from_row(row)
-    seq, promoted = await _leave_the_line(database, reply, row, outcome, session)
-    message = _message_of(reply, outcome, seq) if outcome.text else None
-    if message is not None:
-        await database.messages.insert_one(message_to_row(message), session=session)
-    await book(database, reply, outcome.spent, session)
-    await charge(database, reply.user_id, reply.reservation, outcome.spent, session, is_released=True)
-    if outcome.status is ReplyStatus.FAILED:
-        await database.dead_letters.insert_one(dead_letter_row(reply, row), session=session)
-    await database.audit.insert_one(
-        audit_row(
-            AuditAction.REPLY_ENDED,
-            user_id=reply.user_id,
-            conversation_id=reply.conversation_id,
-            subject=reply.id,
-            at=ended_at,
-            outcome=outcome.status.value,
-        ),
-        session=session,
-    )
-    return Ended(reply, message, promoted)
+    return {field: value for field, value in fields.items() if value is not None}
 
 
-def _logged(outcome: Outcome) -> dict[str, Any]:
-    if not outcome.attempt_log:
-        return {}
-    rows = [attempt_to_row(attempt) for attempt in outcome.attempt_log]
-    return {"$push": {"attempt_log": {"$each": rows, "$slice": -MOST_ATTEMPTS_KEPT}}}
+def _change(outcome: Outcome, at: datetime) -> Row:
+    logged = {"attempt_log": {"$each": _attempts(outcome), "$slice": -MOST_ATTEMPTS_KEPT}}
+    return {"$set": _fields(outcome, at), "$unset": dict.fromkeys(_LEFT_BEHIND, ""), "$push": logged}
 
 
-async def _leave_the_line(
-    database: Database, reply: Reply, row: dict[str, Any], outcome: Outcome, session: AsyncClientSession
-) -> tuple[int, Promoted | None]:
-    """Write the conversation without this reply; the seq of its message, and whose turn it is now."""
-    stored = await database.conversations.find_one({"_id": reply.conversation_key}, session=session)
-    assert stored is not None, "a reply is stored with its conversation"
-    before = conversation_from_row(stored)
-    promoted = None
-    if before.active_reply == reply.id and before.waiting_replies:
-        promoted = await _promote_oldest(database, reply, session)
-    after = before.without_reply(
-        reply.id,
-        has_text=bool(outcome.text),
-        fallback_head=MessageId(row["fallback_head"]),
-        next_reply=promoted.reply_id if promoted else None,
-    )
-    await database.conversations.update_one(
-        {"_id": reply.conversation_key}, {"$set": conversation_to_row(after)}, session=session
-    )
-    if after.reserved and not outcome.text:
-        # Nothing will ever stand where this reply would have stood, so no later reply may fall back to it.
-        await database.replies.update_many(
-            {
-                "conversation_key": reply.conversation_key,
-                "status": {"$in": ["queued", "running"]},
-                "fallback_head": reply.id,
-            },
-            {"$set": {"fallback_head": row["fallback_head"]}},
-            session=session,
+def _attempts(outcome: Outcome) -> list[Row]:
+    return [attempt_to_row(attempt) for attempt in outcome.attempt_log]
+
+
+async def _conversations(
+    database: Database, keys: Sequence[ConversationKey], session: AsyncClientSession
+) -> dict[ConversationKey, Conversation]:
+    rows = await database.conversations.find({"_id": {"$in": list(keys)}}, session=session).to_list()
+    return {conversation.key: conversation for conversation in map(conversation_from_row, rows)}
+
+
+async def _end_all(
+    database: Database,
+    ends: Sequence[tuple[Row, Outcome]],
+    conversations: dict[ConversationKey, Conversation],
+    at: datetime,
+    session: AsyncClientSession,
+) -> list[Ended]:
+    """All that follows once the replies are in their terminal states."""
+    rows = EndingRows()
+    lines: list[Row] = []
+    ended: list[Ended] = []
+    for row, outcome in ends:
+        reply = reply_from_row(row)
+        before = conversations[reply.conversation_key]
+        promoted = None
+        if before.active_reply == reply.id and before.waiting_replies:
+            promoted = await _promote_oldest(database, reply, session)
+        after = before.without_reply(
+            reply.id,
+            has_text=bool(outcome.text),
+            fallback_head=MessageId(row["fallback_head"]),
+            next_reply=promoted.reply_id if promoted else None,
         )
-    return after.last_seq, promoted
+        lines.append({"q": {"_id": after.key}, "u": {"$set": conversation_to_row(after)}})
+        if after.reserved and not outcome.text:
+            await _forget_as_fallback(database, reply, row["fallback_head"], session)
+        message = message_of(reply, outcome, after.last_seq) if outcome.text else None
+        rows.add(reply, outcome, message, row, at)
+        ended.append(Ended(reply, message, promoted))
+    await update_all(database.conversations, lines, session)
+    await _write(database, rows, session)
+    return ended
 
 
 async def _promote_oldest(database: Database, reply: Reply, session: AsyncClientSession) -> Promoted | None:
@@ -147,21 +174,29 @@ async def _promote_oldest(database: Database, reply: Reply, session: AsyncClient
     return Promoted(ReplyId(row["_id"]), WorkKind(row["kind"])) if row else None
 
 
-def _message_of(reply: Reply, outcome: Outcome, seq: int) -> Message:
-    return Message(
-        id=MessageId(reply.id),
-        conversation_id=reply.conversation_id,
-        user_id=reply.user_id,
-        seq=seq,
-        parent_id=reply.message_id,
-        role=Role.ASSISTANT,
-        content=outcome.text,
-        tokens=outcome.text_tokens,
-        created_at=now(),
-        character_id=reply.character_id,
-        reply_to=reply.message_id,
-        provider=outcome.provider,
-        model=outcome.model,
-        finish_reason=outcome.finish_reason,
-        usage=outcome.usage,
+async def _forget_as_fallback(
+    database: Database, reply: Reply, fallback_head: str, session: AsyncClientSession
+) -> None:
+    """Nothing will ever stand where this reply would have stood, so no later reply may fall back to it."""
+    await database.replies.update_many(
+        {
+            "conversation_key": reply.conversation_key,
+            "status": {"$in": ["queued", "running"]},
+            "fallback_head": reply.id,
+        },
+        {"$set": {"fallback_head": fallback_head}},
+        session=session,
     )
+
+
+async def _write(database: Database, rows: EndingRows, session: AsyncClientSession) -> None:
+    for collection, documents in (
+        (database.messages, rows.messages),
+        (database.usage, rows.usage),
+        (database.dead_letters, rows.dead_letters),
+        (database.audit, rows.audit),
+    ):
+        if documents:
+            await insert_all(collection, documents, session)
+    if rows.charges:
+        await update_all(database.accounts, rows.charges, session)

@@ -1,21 +1,31 @@
 """FINISH and CANCEL: the two ways a reply reaches its one terminal state."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import DuplicateKeyError
 
 from message_service.clock import now
-from message_service.errors import ClaimLost, ReplyNotCancellable, ReplyNotFound
+from message_service.coalesce import Coalescer
+from message_service.errors import ClaimLost, MessageServiceError, ReplyNotCancellable, ReplyNotFound
 from message_service.ids import ReplyId, UserId
 from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyStatus, first_take
 from message_service.store.audit import AuditAction, audit_row
 from message_service.store.database import Database
-from message_service.store.ending import Ended, end_reply
+from message_service.store.ending import Ended, end_replies, end_reply
 from message_service.store.mapping import reply_from_row
-from message_service.store.transaction import run_transaction
+from message_service.store.transaction import TransactionConflict, run_transaction
 
 CANCEL_NOTICE_SECONDS = 0.4
 """How long a worker has to hear that its reply was cancelled."""
+
+
+_Claimed = tuple[Reply, Outcome]
+# The longest replies there can be, 64 of them, just fit into the 16 MB of one command.
+_MOST_IN_A_BATCH = 64
+_BATCHES_IN_FLIGHT = 2
+_GATHER_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +37,17 @@ class Cancelled:
 
 
 class Finishing:
+    """Ends replies, together where their ends come together."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._together: Coalescer[_Claimed, Ended] = Coalescer(
+            self._finish_batch,
+            max_items=_MOST_IN_A_BATCH,
+            max_in_flight=_BATCHES_IN_FLIGHT,
+            gather_seconds=_GATHER_SECONDS,
+            solo_of=lambda claimed: claimed[0].conversation_key,
+        )
 
     async def finish(self, claimed: Reply, outcome: Outcome) -> Ended:
         """Store how the claimed reply ended, all of it or nothing.
@@ -37,18 +56,36 @@ class Finishing:
         outcome is unknown: the lease then runs out and the next claim finds it done or ready.
         """
 
-        async def body(session: AsyncClientSession) -> Ended:
-            ended = await end_reply(
-                self._database,
-                {"_id": claimed.id, "epoch": claimed.epoch, "status": ReplyStatus.RUNNING.value},
-                outcome,
-                session,
-            )
-            if ended is None:
-                raise ClaimLost
-            return ended
+        return await self._together.call((claimed, outcome))
 
-        return await run_transaction(self._database, body)
+    async def drain(self) -> None:
+        await self._together.drain()
+
+    async def _finish_batch(self, batch: Sequence[_Claimed]) -> Sequence[Ended | Exception]:
+        if len(batch) == 1:
+            return [await self._finish_alone(*batch[0])]
+
+        async def body(session: AsyncClientSession) -> list[Ended | None]:
+            return await end_replies(self._database, batch, session)
+
+        try:
+            found = await run_transaction(self._database, body, conflict_retries=1)
+        except (DuplicateKeyError, TransactionConflict):
+            # One of them met somebody else: halving finds it in few transactions, and the others hardly wait.
+            middle = len(batch) // 2
+            return [*await self._finish_batch(batch[:middle]), *await self._finish_batch(batch[middle:])]
+        return [ended if ended is not None else ClaimLost() for ended in found]
+
+    async def _finish_alone(self, claimed: Reply, outcome: Outcome) -> Ended | Exception:
+        ours = {"_id": claimed.id, "epoch": claimed.epoch, "status": ReplyStatus.RUNNING.value}
+
+        async def body(session: AsyncClientSession) -> Ended | None:
+            return await end_reply(self._database, ours, outcome, session)
+
+        try:
+            return await run_transaction(self._database, body) or ClaimLost()
+        except (MessageServiceError, DuplicateKeyError) as fault:
+            return fault
 
     async def cancel(self, reply_id: ReplyId, user_id: UserId) -> Cancelled:
         """End a queued reply at once; ask the worker of a running one to stop.

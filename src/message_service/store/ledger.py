@@ -16,7 +16,12 @@ from message_service.store.transaction import run_transaction
 async def book(database: Database, reply: Reply, spent: Sequence[Spending], session: AsyncClientSession) -> None:
     """Write what the attempts of the reply's present claim used. Raises `DuplicateKeyError` when that was done."""
     if spent:
-        await insert_all(database.usage, [_row(reply, one) for one in spent], session)
+        await insert_all(database.usage, ledger_rows(reply, spent), session)
+
+
+def ledger_rows(reply: Reply, spent: Sequence[Spending]) -> list[Row]:
+    """What `book` writes."""
+    return [_row(reply, one) for one in spent]
 
 
 async def book_unfinished(

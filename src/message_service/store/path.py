@@ -1,15 +1,17 @@
 """Reading a conversation's path backwards: from a message to its parent, to its parent's parent, and so on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pymongo import DESCENDING
 
+from message_service.coalesce import Coalescer
 from message_service.ids import ConversationKey, MessageId
 from message_service.messages.message import Message
-from message_service.store.database import Database, reaching_the_store
+from message_service.store.database import Database, Row, reaching_the_store
 from message_service.store.mapping import message_from_row
 
 _BATCH = 128
+_MOST_JUMPS_A_TRIP = 128
 
 
 class PathReader:
@@ -18,6 +20,10 @@ class PathReader:
     def __init__(self, database: Database) -> None:
         self._messages = database.messages
         self._replies = database.replies
+        # Each reply begins with a jump, and replies begin in crowds.
+        self._jumps: Coalescer[MessageId, Row | None] = Coalescer(
+            self._find_all, max_items=_MOST_JUMPS_A_TRIP, max_in_flight=2
+        )
 
     async def newest_first(
         self, key: ConversationKey, start: MessageId, is_enough: Callable[[Message], bool]
@@ -63,9 +69,14 @@ class PathReader:
         return int(rows[-1]["seq"]) if rows else 1
 
     async def _jump(self, key: ConversationKey, wanted: MessageId) -> Message | None:
+        row = await self._jumps.call(wanted)
+        return message_from_row(row) if row is not None and row["conversation_key"] == key else None
+
+    async def _find_all(self, wanted: Sequence[MessageId]) -> Sequence[Row | None]:
         with reaching_the_store():
-            row = await self._messages.find_one({"_id": wanted, "conversation_key": key})
-        return message_from_row(row) if row else None
+            rows = await self._messages.find({"_id": {"$in": list(wanted)}}, batch_size=_MOST_JUMPS_A_TRIP).to_list()
+        found = {row["_id"]: row for row in rows}
+        return [found.get(message_id) for message_id in wanted]
 
     async def _skip_unwritten_reply(self, key: ConversationKey, wanted: MessageId) -> MessageId | None:
         """What a reply that ended without text, or has not ended, was to follow."""
