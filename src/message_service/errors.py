@@ -281,8 +281,12 @@ class ProviderFailed(ProviderError):
 
 
 class ContextTooLong(ProviderError):
+    """`prompt_tokens` and `context_tokens` as the provider counts them, where it tells."""
+
     sentence = "The prompt does not fit the model's context."
     code = "context_too_long"
+    prompt_tokens: int | None = None
+    context_tokens: int | None = None
 
 
 class ProviderAuthFailed(ProviderError):

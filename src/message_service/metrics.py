@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from time import perf_counter
+from functools import partial
+from time import monotonic, perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
@@ -10,9 +11,14 @@ from prometheus_client.exposition import generate_latest
 from message_service.errors import ClaimLost, ProviderError, RelayUnavailable, StoreUnavailable
 from message_service.ids import ConversationKey
 from message_service.messages.line import Disagreement
-from message_service.messages.reply import Outcome, Reply, ReplyError, ReplyStatus, Spending, WorkKind
-from message_service.providers.provider import Finished, Prompt, Provider, ProviderEvent, Started, TextDelta
-from message_service.providers.router import Router, Switched
+from message_service.messages.reply import Attempt, Outcome, Reply, ReplyError, ReplyStatus, Spending, WorkKind
+from message_service.providers.provider import Finished, Prompt, Started, TextDelta
+from message_service.providers.router import Router, RoutingPolicy
+from message_service.providers.routing.breaker import BreakerState
+from message_service.providers.routing.retry_budget import RetryBudget
+from message_service.providers.routing.run import Restarted, Route, RouterEvent, Switched
+from message_service.providers.routing.shared import SharedBreakers
+from message_service.providers.routing.target import Target
 from message_service.store.accept import Acceptance
 from message_service.store.accept_plan import Submission
 from message_service.store.backlog import Backlog
@@ -30,6 +36,8 @@ _HTTP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 # The buckets of OpenTelemetry's conventions for generative AI.
 _MOST_MODELS = 50
 _MODEL_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+
+_BREAKER_VALUES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
 class Metrics:
@@ -63,6 +71,11 @@ class Metrics:
         )
         self.provider_errors = self._counter("provider_errors", "Failed attempts.", "provider", "code")
         self.provider_switches = self._counter("provider_switches", "Failovers.", "from_provider", "to_provider")
+        self.provider_restarts = self._counter("provider_restarts", "Texts taken back and begun again.", "provider")
+        self.provider_in_flight = self._gauge("provider_in_flight", "Replies asked of a provider now.", "provider")
+        self.provider_breaker = self._gauge(
+            "provider_breaker_state", "0 closed, 1 half open, 2 open: left alone.", "provider"
+        )
         self.provider_tokens = self._counter(
             "provider_tokens", "Tokens booked; the classes add up to all of them.", "provider", "token_class"
         )
@@ -209,9 +222,15 @@ class MeteredClaims(Claims):
         is_attempt_counted: bool,
         why: ReplyError | None = None,
         spent: Sequence[Spending] = (),
+        attempt_log: Sequence[Attempt] = (),
     ) -> bool:
         was_ours = await super().hand_back(
-            claimed, delay_seconds=delay_seconds, is_attempt_counted=is_attempt_counted, why=why, spent=spent
+            claimed,
+            delay_seconds=delay_seconds,
+            is_attempt_counted=is_attempt_counted,
+            why=why,
+            spent=spent,
+            attempt_log=attempt_log,
         )
         if was_ours:
             self._metrics.spent(spent)
@@ -242,15 +261,24 @@ class MeteredRepairs(Repairs):
 
 
 class MeteredRouter(Router):
-    def __init__(self, providers: Sequence[Provider], metrics: Metrics) -> None:
-        super().__init__(providers)
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        policy: RoutingPolicy | None = None,
+        *,
+        metrics: Metrics,
+        shared: SharedBreakers | None = None,
+        budget: RetryBudget | None = None,
+    ) -> None:
+        super().__init__(targets, policy, shared=shared, budget=budget)
         self._metrics = metrics
+        for target in targets:
+            metrics.provider_in_flight.labels(target.name).set_function(partial(_in_flight, target))
+            metrics.provider_breaker.labels(target.name).set_function(partial(_breaker, target))
 
-    async def stream(
-        self, prompt: Prompt, *, provider: str | None = None
-    ) -> AsyncGenerator[ProviderEvent | Switched, None]:
+    async def stream(self, prompt: Prompt, route: Route | None = None) -> AsyncGenerator[RouterEvent, None]:
         attempt = _Attempt(self._metrics)
-        async with aclosing(super().stream(prompt, provider=provider)) as events:
+        async with aclosing(super().stream(prompt, route)) as events:
             try:
                 async for event in events:
                     attempt.see(event)
@@ -258,6 +286,15 @@ class MeteredRouter(Router):
             except ProviderError as fault:
                 self._metrics.provider_errors.labels(fault.provider, fault.code).inc()
                 raise
+
+
+def _in_flight(target: Target) -> float:
+    return target.in_flight
+
+
+def _breaker(target: Target) -> float:
+    state = BreakerState.CLOSED if target.breaker is None else target.breaker.state(monotonic())
+    return _BREAKER_VALUES[state]
 
 
 class _Attempt:
@@ -269,7 +306,7 @@ class _Attempt:
         self._provider = "unknown"
         self._has_text = False
 
-    def see(self, event: ProviderEvent | Switched) -> None:
+    def see(self, event: RouterEvent) -> None:
         metrics = self._metrics
         if isinstance(event, TextDelta):
             if not self._has_text:
@@ -281,6 +318,9 @@ class _Attempt:
             metrics.provider_errors.labels(event.from_provider, event.reason).inc()
             metrics.provider_switches.labels(event.from_provider, event.to_provider).inc()
             self._began_at = perf_counter()
+            self._has_text = False
+        elif isinstance(event, Restarted):
+            metrics.provider_restarts.labels(self._provider).inc()
         elif isinstance(event, Started):
             self._provider = event.provider
 

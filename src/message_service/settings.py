@@ -14,6 +14,8 @@ from message_service.errors import InvalidSettings
 ENVIRONMENT_PREFIX = "MESSAGE_SERVICE_"
 
 ProviderName = Literal["lm_studio", "openai", "anthropic", "scripted"]
+StrategyName = Literal["priority", "round_robin", "weighted", "latency", "cost", "affinity"]
+MidstreamPolicy = Literal["auto", "restart", "keep", "continue"]
 
 _TURNED_ON_BY = {
     "lm_studio": "lm_studio_url",
@@ -142,6 +144,43 @@ class Settings(BaseSettings):
         60, gt=0, le=3600, description="Time a provider has until its first token."
     )
     token_timeout_seconds: float = Field(20, gt=0, le=600, description="Longest silence inside a provider's stream.")
+    provider_strategy: StrategyName = Field(
+        "priority",
+        description="How a provider is chosen when a request does not say. `priority`: in the order of `providers`, "
+        "hosts of one provider by affinity. `affinity`: the same conversation to the same host. `latency`: the less "
+        "loaded of two. `weighted`: by `provider_weights`. `cost`: the cheapest. `round_robin`: each in turn.",
+    )
+    provider_tiers: Annotated[dict[str, int], NoDecode] = Field(
+        {},
+        description="Tiers, e.g. `lm_studio=1,openai=2`: a strategy chooses within a tier, and a later tier is asked "
+        "when an earlier one cannot. Unset: all are of tier 1, but `scripted`, unless it comes first, of tier 9.",
+    )
+    provider_weights: Annotated[dict[str, float], NoDecode] = Field(
+        {}, description="Shares for `weighted` and `affinity`, e.g. `lm_studio=3,openai=1`. Unset: 1 each."
+    )
+    provider_concurrency: Annotated[dict[str, int], NoDecode] = Field(
+        {},
+        description="Most replies a worker asks of one host at the same time, e.g. `lm_studio=4,lm_studio-2=8`. Unset: "
+        "as many as an LM Studio says it was loaded for, and no limit elsewhere.",
+    )
+    provider_retry_share: float = Field(
+        0.2, ge=0, le=1, description="Failovers a worker may make, as a share of its requests, three a second besides."
+    )
+    midstream_policy: MidstreamPolicy = Field(
+        "auto",
+        description="When a provider fails after text was shown. `restart`: take it back and begin again elsewhere. "
+        "`keep`: keep it as an incomplete reply. `continue`: go on elsewhere where the same model can, else `keep`. "
+        "`auto`: `restart` up to 40 tokens or 2 s of text, then `keep`.",
+    )
+    breaker_failures: int = Field(
+        5,
+        ge=1,
+        le=1000,
+        description="Failures in a row after which a host is left alone. So is one that fails half its calls.",
+    )
+    breaker_open_seconds: float = Field(
+        5, gt=0, le=60, description="How long it is left alone first; doubles with each failed probe, up to a minute."
+    )
     scripted_tokens_per_second: float = Field(
         50, gt=0, le=1_000_000, description="Pace of the scripted provider, in words a second."
     )
@@ -152,6 +191,23 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("provider_tiers", "provider_weights", "provider_concurrency", mode="before")
+    @classmethod
+    def _split_pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+        if any(not name.strip() or not equals for name, equals, _ in pairs):
+            raise ValueError("must look like lm_studio=3,openai=1")
+        return {name.strip(): number.strip() for name, _, number in pairs}
+
+    @field_validator("provider_weights", "provider_concurrency")
+    @classmethod
+    def _require_sense(cls, numbers: dict[str, float]) -> dict[str, float]:
+        if any(not 0 <= number < 1e6 for number in numbers.values()):
+            raise ValueError("must be numbers from 0")
+        return numbers
 
     @field_validator("lm_studio_url")
     @classmethod

@@ -3,16 +3,20 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING
+from hashlib import blake2b
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 import uvloop
 from prometheus_client import start_http_server
+from pydantic import SecretStr
 
 from message_service.collector import tune_collector
+from message_service.context.calibration import TokenRatios
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget
 from message_service.errors import InvalidSettings
@@ -41,6 +45,13 @@ from message_service.metrics import (
     Metrics,
 )
 from message_service.providers.provider import Provider
+from message_service.providers.router import RoutingPolicy
+from message_service.providers.routing.breaker import Breaker, BreakerPolicy
+from message_service.providers.routing.failover import FailoverPolicy
+from message_service.providers.routing.retry_budget import RetryBudget
+from message_service.providers.routing.shared import SharedBreakers
+from message_service.providers.routing.target import Price, Target, family_of
+from message_service.providers.routing.upkeep import keep_up
 from message_service.relay import Relay, open_relay
 from message_service.settings import ProviderName, Settings
 from message_service.store.accounts import Accounts
@@ -62,6 +73,11 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 _RENEWALS_PER_LEASE = 3
+_LAST_TIER = 9
+_FREE = Price(0, 0)
+_LOCAL_LOOK_SECONDS = 10.0
+_CLOUD_LOOK_SECONDS = 60.0
+_Number = TypeVar("_Number", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +230,17 @@ async def open_worker(
     worker_id = worker_id or new_worker_id()
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings, role="worker", with_indexes=False))
-        router = await stack.enter_async_context(open_router(settings, metrics))
+        targets = await stack.enter_async_context(open_targets(settings))
+        shared = SharedBreakers(stores.relay, targets)
+        router = MeteredRouter(
+            targets,
+            _routing_policy(settings),
+            metrics=metrics,
+            shared=shared,
+            budget=RetryBudget(share=settings.provider_retry_share),
+        )
+        upkeep = asyncio.create_task(keep_up(router, shared, stores.relay, worker_id))
+        stack.push_async_callback(_ended, upkeep)
         claims = MeteredClaims(stores.database, metrics, lease_seconds=settings.lease_seconds)
         if replaces is not None:
             await claims.expire(replaces)
@@ -227,6 +253,7 @@ async def open_worker(
             counter=counter,
             prices=load_prices(),
             budget=Budget(settings.context_tokens, settings.output_reserve_tokens),
+            ratios=TokenRatios(),
             router=router,
             channel=channel,
             finishing=finishing,
@@ -266,19 +293,74 @@ async def open_worker(
 
 @asynccontextmanager
 async def open_router(settings: Settings, metrics: Metrics) -> AsyncIterator[MeteredRouter]:
-    """The enabled providers, in order of preference, on one HTTP client."""
+    """The enabled providers as one, for a process that is no worker: it shares no breakers."""
+    async with open_targets(settings) as targets:
+        yield MeteredRouter(targets, _routing_policy(settings), metrics=metrics)
+
+
+@asynccontextmanager
+async def open_targets(settings: Settings) -> AsyncIterator[tuple[Target, ...]]:
+    """The enabled providers, in order of preference, on one HTTP client; closed at the end."""
     # Here, because the API starts from this module too and needs neither their code nor aiohttp's.
     from message_service.providers.upstream import provider_session
 
-    async with provider_session() as session:
-        providers = [
-            provider for name in settings.enabled_providers for provider in _providers(name, settings, session)
-        ]
-        router = MeteredRouter(providers, metrics)
-        try:
-            yield router
-        finally:
-            await router.close()
+    async with AsyncExitStack() as stack:
+        session = await stack.enter_async_context(provider_session())
+        targets = [target for name in settings.enabled_providers for target in _targets(name, settings, session)]
+        for target in targets:
+            stack.push_async_callback(target.provider.close)
+        yield tuple(targets)
+
+
+def _targets(name: ProviderName, settings: Settings, session: "ClientSession") -> list[Target]:
+    from message_service.providers import anthropic, openai
+
+    providers = _providers(name, settings, session)
+    match name:
+        case "lm_studio":
+            places, key = settings.lm_studio_url, settings.lm_studio_api_key
+        case "openai":
+            places, key = (settings.openai_base_url or openai.URL,), settings.openai_api_key
+        case "anthropic":
+            places, key = (settings.anthropic_base_url or anthropic.URL,), settings.anthropic_api_key
+        case "scripted":
+            # Its failures are asked for by messages, and nobody's message may close it to others.
+            usual_tier = 1 if settings.enabled_providers[0] == name else _LAST_TIER
+            tier = settings.provider_tiers.get(name, usual_tier)
+            return [Target(provider, tier=tier, price=_FREE) for provider in providers]
+    price = _FREE if name == "lm_studio" else None
+    return [_target(settings, provider, url, key, price) for provider, url in zip(providers, places, strict=True)]
+
+
+def _target(settings: Settings, provider: Provider, url: str, api_key: SecretStr | None, price: Price | None) -> Target:
+    """A provider that can fail, with what the settings say of it by its name or its family's."""
+    access = [url, api_key.get_secret_value() if api_key else ""]
+    weight = _of(provider, settings.provider_weights)
+    return Target(
+        provider,
+        Breaker(
+            BreakerPolicy(failures_in_a_row=settings.breaker_failures, first_open_seconds=settings.breaker_open_seconds)
+        ),
+        host=urlsplit(url).netloc.rpartition("@")[2],
+        # With another address or key it is another target: what went wrong with the old one is forgotten.
+        identity=f"{provider.name}:{blake2b(repr(access).encode(), digest_size=6).hexdigest()}",
+        tier=_of(provider, settings.provider_tiers) or 1,
+        weight=1 if weight is None else weight,
+        most_in_flight=_of(provider, settings.provider_concurrency),
+        price=price,
+        look_seconds=_LOCAL_LOOK_SECONDS if price is _FREE else _CLOUD_LOOK_SECONDS,
+    )
+
+
+def _of(provider: Provider, numbers: dict[str, _Number]) -> _Number | None:
+    """What is set for an instance, else for its family."""
+    return numbers.get(provider.name, numbers.get(family_of(provider.name)))
+
+
+def _routing_policy(settings: Settings) -> RoutingPolicy:
+    return RoutingPolicy(
+        strategy=settings.provider_strategy, failover=FailoverPolicy(midstream=settings.midstream_policy)
+    )
 
 
 def _providers(name: ProviderName, settings: Settings, session: "ClientSession") -> Sequence[Provider]:
@@ -331,6 +413,12 @@ def run_worker(
     """Work until SIGTERM or SIGINT, then drain. Raises `StartRefused` and `StoreUnavailable` before the start."""
     configure_logs(level=settings.log_level, format_=settings.log_format, role="worker")
     uvloop.run(_work(settings, kinds, worker_id, replaces))
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 async def _work(

@@ -28,6 +28,7 @@ _ROUTES = {
     ("get", "/v1/replies/{reply_id}"),
     ("get", "/v1/replies/{reply_id}/stream"),
     ("post", "/v1/replies/{reply_id}/cancel"),
+    ("get", "/v1/providers"),
     ("get", "/v1/usage"),
     ("get", "/v1/admin/limits/{user_id}"),
     ("put", "/v1/admin/limits/{user_id}"),

@@ -50,7 +50,8 @@ async def test_probes_say_that_all_is_well_when_it_is(caller: Client) -> None:
     ready = await caller.get("/health/ready")
     assert ready.status == 200
     dependencies = ready.json["dependencies"]
-    assert ready.json == {"status": "ready", "dependencies": dependencies}
+    assert set(ready.json) == {"status", "detail", "dependencies", "queue"}
+    assert (ready.json["status"], ready.json["queue"]["status"]) == ("ready", "ok")
     assert set(dependencies) == {"mongodb", "redis"}
     for found in dependencies.values():
         assert set(found) == {"status", "latency_ms"}

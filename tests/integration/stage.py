@@ -69,11 +69,13 @@ class Stage:
 
         return await eventually(look, seconds=_LONGEST_STORY_SECONDS, what=f"there are {characters} characters")
 
-    async def watch(self, reply: Reply, after: Position = START) -> list[Sight]:
+    async def watch(
+        self, reply: Reply, after: Position = START, *, seconds: float = _LONGEST_STORY_SECONDS
+    ) -> list[Sight]:
         """Everything a watcher sees from that position to the end."""
         sights: list[Sight] = []
         async with (
-            asyncio.timeout(_LONGEST_STORY_SECONDS),
+            asyncio.timeout(seconds),
             self.api.follower.subscribe(reply.id, after=after) as subscription,
         ):
             found = await self.found(reply.id)

@@ -9,7 +9,17 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from message_service import __version__
-from message_service.api import dead_letters, history, limits, messages, operations, replies, usage, variants
+from message_service.api import (
+    dead_letters,
+    history,
+    limits,
+    messages,
+    operations,
+    providers,
+    replies,
+    usage,
+    variants,
+)
 from message_service.api.context import request_id_of
 from message_service.api.envelope import Envelope
 from message_service.api.errors import problem_response
@@ -34,6 +44,7 @@ _ROUTERS = (
     usage.router,
     limits.router,
     dead_letters.router,
+    providers.router,
     operations.router,
 )
 

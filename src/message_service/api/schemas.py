@@ -14,6 +14,7 @@ from message_service.messages.message import (
     Role,
 )
 from message_service.messages.reply import FinishReason, ReplyStatus, WorkKind
+from message_service.settings import StrategyName
 
 MAX_INSTRUCTIONS_CHARACTERS = 20_000
 
@@ -40,7 +41,9 @@ class ReplyRequest(_Incoming):
     )
     model: str | None = Field(None, min_length=1, max_length=200)
     provider: str | None = Field(None, min_length=1, max_length=64)
-    strategy: Literal["priority"] | None = Field(None, description="How a provider is chosen.")
+    strategy: StrategyName | None = Field(
+        None, description="How a provider is chosen. Unset: as the service is configured."
+    )
     temperature: float | None = Field(None, ge=0, le=2)
     max_output_tokens: int | None = Field(None, ge=1, le=200_000)
     stop: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] | None = Field(None, max_length=4)
@@ -215,6 +218,20 @@ class MessageShape(BaseModel):
     deleted_at: datetime | None = None
 
 
+class AttemptShape(BaseModel):
+    """One provider asked once, whatever came of it."""
+
+    provider: str
+    host: str | None = Field(None, description="Where it runs, as host and port.")
+    model: str | None = None
+    started_at: datetime
+    first_token_at: datetime | None = None
+    ended_at: datetime
+    usage: UsageShape | None = None
+    cost_nano_usd: int | None = Field(None, description="Unset: the price is not known, or nothing was used.")
+    error: str | None = Field(None, description="What ended it, if that was not the end of its text.")
+
+
 class ReplyErrorShape(BaseModel):
     code: str
     detail: str
@@ -239,6 +256,9 @@ class ReplyShape(BaseModel):
     error: ReplyErrorShape | None = None
     partial_text: str | None = Field(None, description="The text so far, while it runs.")
     message: MessageShape | None = Field(None, description="The stored text, when it is done.")
+    attempt_log: list[AttemptShape] | None = Field(
+        None, description="The last 20 attempts at providers, oldest first; in `GET /v1/replies/{id}`."
+    )
 
 
 class AcceptedShape(BaseModel):
@@ -323,6 +343,31 @@ class ProblemShape(BaseModel):
     retryable: bool
     errors: list[FieldFaultShape] | None = None
     quota: QuotaShape | None = Field(None, description="With `quota_exceeded`.")
+
+
+class ProviderShape(BaseModel):
+    """One instance of a provider, in the eyes of all workers together."""
+
+    provider: str
+    host: str | None = None
+    tier: int = Field(description="Lower ones are asked first.")
+    breaker: Literal["closed", "half_open", "open"] = Field(description="`open`: left alone for a while.")
+    reason: str | None = Field(None, description="Code of the error that opened it.")
+    retry_after_seconds: float | None = Field(None, description="Until it is asked again.")
+    in_flight: int = Field(description="Replies asked of it now.")
+    most_in_flight: int | None = None
+    first_token_seconds: float | None = Field(None, description="Moving average of the time to the first token.")
+    is_reachable: bool | None = Field(None, description="Unset: nobody has looked yet.")
+    models: list[str] = Field(description="Ready to answer.")
+    context_tokens: int | None = None
+    detail: str
+
+
+class ProvidersShape(BaseModel):
+    object: Literal["list"]
+    data: list[ProviderShape]
+    workers: int = Field(description="Workers that told of their providers within the last ten seconds.")
+    detail: str | None = Field(None, description="Why `data` is empty.")
 
 
 class DependencyShape(BaseModel):

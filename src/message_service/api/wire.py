@@ -5,7 +5,7 @@ from typing import Any
 from message_service.clock import rfc3339
 from message_service.messages.dead_letter import DeadLetter
 from message_service.messages.message import Message
-from message_service.messages.reply import Reply, Usage
+from message_service.messages.reply import Attempt, Reply, Usage
 from message_service.store.database import Row
 from message_service.store.mapping import usage_from_row
 from message_service.store.replies import ReplyWithMessage
@@ -113,6 +113,8 @@ def found_reply_json(found: ReplyWithMessage, *, partial_text: str | None = None
         json["message"] = message_json(found.message)
     if partial_text:
         json["partial_text"] = partial_text
+    if found.reply.attempt_log:
+        json["attempt_log"] = [attempt_json(attempt) for attempt in found.reply.attempt_log]
     return json
 
 
@@ -133,3 +135,18 @@ def dead_letter_json(letter: DeadLetter) -> Json:
     if letter.retried_as is not None:
         json["retried_as"] = letter.retried_as
     return json
+
+
+def attempt_json(attempt: Attempt) -> Json:
+    fields = {
+        "provider": attempt.provider,
+        "host": attempt.host,
+        "model": attempt.model,
+        "started_at": rfc3339(attempt.started_at),
+        "first_token_at": rfc3339(attempt.first_token_at) if attempt.first_token_at else None,
+        "ended_at": rfc3339(attempt.ended_at),
+        "usage": usage_json(attempt.usage) if attempt.usage else None,
+        "cost_nano_usd": attempt.cost_nano_usd,
+        "error": attempt.error,
+    }
+    return {field: value for field, value in fields.items() if value is not None}

@@ -53,6 +53,7 @@ async def _examine() -> list[Finding]:
 
 
 def _subject(settings: Settings) -> Subject:
+    """Where a URL is missing, the servers of a `dev` that runs on the data folder stand in."""
     found = with_server_urls(settings)
     urls = (url.get_secret_value() if url else None for url in (found.mongodb_url, found.redis_url))
     return Subject(settings, *urls)

@@ -98,6 +98,39 @@ def doctor(
     raise typer.Exit(run_doctor(as_json=as_json))
 
 
+providers = typer.Typer(help="Look at the providers that write replies.", no_args_is_help=True)
+app.add_typer(providers, name="providers")
+
+
+@providers.command("list")
+def providers_list() -> None:
+    """Show what is configured and whether it could answer now."""
+    from message_service.cli.providers import list_providers
+    from message_service.settings import load_settings
+
+    raise typer.Exit(list_providers(load_settings()))
+
+
+@providers.command("test")
+def providers_test(
+    name: Annotated[str | None, typer.Argument(help="Only this provider. Left out: each in turn.")] = None,
+) -> None:
+    """Ask one short prompt and show the answer."""
+    from message_service.cli.providers import ask_provider
+    from message_service.settings import load_settings
+
+    raise typer.Exit(ask_provider(load_settings(), name))
+
+
+@providers.command("breakers")
+def providers_breakers() -> None:
+    """Show, as the running workers see it, which providers are left alone, and why."""
+    from message_service.cli.providers import show_breakers
+    from message_service.settings import load_settings
+
+    raise typer.Exit(show_breakers(load_settings()))
+
+
 @app.command()
 def reprice(
     since: Annotated[

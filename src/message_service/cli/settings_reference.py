@@ -89,6 +89,8 @@ def _type_name(annotation: object) -> str:
     if origin in (tuple, list):
         inner = _type_name(arguments[0])
         return "comma-separated" if inner == "text" else f"comma-separated: {inner}"
+    if origin is dict:
+        return f"comma-separated: name={_type_name(arguments[1])}"
     return _TYPE_NAMES[annotation]
 
 
@@ -112,7 +114,7 @@ def _bounds(field: FieldInfo) -> str:
 
 def _default(field: FieldInfo) -> str:
     value = field.default
-    if value is None or value == ():
+    if value is None or value in ((), {}):
         return ""
     if isinstance(value, tuple):
         return ",".join(map(str, value))

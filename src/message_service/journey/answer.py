@@ -4,12 +4,20 @@ claim -> context window -> provider stream -> live channel -> finish -> nudge th
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from message_service.clock import now
+from message_service.context.calibration import TokenRatios, Trim, trimmed
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget
-from message_service.errors import ClaimLost, MessageNotFound, ProviderError, RelayUnavailable, StoreUnavailable
+from message_service.errors import (
+    ClaimLost,
+    ContextTooLong,
+    MessageNotFound,
+    ProviderError,
+    RelayUnavailable,
+    StoreUnavailable,
+)
 from message_service.ids import ReplyId, WorkerId
 from message_service.journey.compose import compose
 from message_service.journey.draft import Draft
@@ -19,8 +27,9 @@ from message_service.live.writer import LiveWriter
 from message_service.logs import log
 from message_service.messages.message import MAX_CONTENT_CHARACTERS
 from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus, first_take
-from message_service.providers.provider import Finished, Started, TextDelta
-from message_service.providers.router import Router, Switched
+from message_service.providers.provider import Finished, Prompt, Started, TextDelta
+from message_service.providers.router import Router
+from message_service.providers.routing.run import Restarted, Route, Switched
 from message_service.safety.sanitise import PieceSanitiser
 from message_service.store.claim import Claims
 from message_service.store.ending import Ended
@@ -46,6 +55,7 @@ class WritingDesk:
     counter: TokenCounter
     prices: PriceTable
     budget: Budget
+    ratios: TokenRatios
     router: Router
     channel: Channel
     finishing: Finishing
@@ -124,12 +134,49 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
 
 
 async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
-    """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`, `MessageNotFound`."""
-    prompt = await compose(claimed, path=desk.path, counter=desk.counter, budget=desk.budget)
+    """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`, `MessageNotFound`.
+
+    A prompt that is too long is trimmed once more by what the provider told, which nobody sees.
+    """
+    trim = Trim(desk.budget, desk.ratios.of(claimed.asked.model))
+    route = _route(claimed, draft)
+    prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
+    try:
+        await _stream(claimed, prompt, route, draft, desk)
+    except ContextTooLong as told:
+        if draft.writer.text:
+            raise
+        trim = trimmed(
+            trim,
+            counted_tokens=prompt.prompt_tokens / trim.ratio,
+            told_prompt_tokens=told.prompt_tokens,
+            told_context_tokens=told.context_tokens,
+        )
+        prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
+        await _stream(claimed, prompt, replace(route, is_last_trim=True), draft, desk)
+    usage = draft.tally.usage
+    if draft.model is not None and usage is not None and not usage.is_estimated:
+        desk.ratios.learn(
+            draft.model,
+            counted_tokens=prompt.prompt_tokens / trim.ratio,
+            reported_tokens=usage.input_tokens,
+        )
+
+
+def _route(claimed: Reply, draft: Draft) -> Route:
+    return Route(
+        provider=claimed.asked.provider,
+        strategy=claimed.asked.strategy,
+        deadline=asyncio.get_running_loop().time() + _remaining_seconds(claimed),
+        attempts=draft.attempts,
+    )
+
+
+async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, desk: WritingDesk) -> None:
     draft.tally.prompt_tokens = prompt.prompt_tokens
     clean = PieceSanitiser()
     room = MAX_CONTENT_CHARACTERS
-    stream = desk.router.stream(prompt, provider=claimed.asked.provider)
+    stream = desk.router.stream(prompt, route)
     try:
         async for event in stream:
             if draft.writer.is_refused:
@@ -148,6 +195,9 @@ async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
                     draft.writer.began(provider, model, claimed.attempts)
                 case Switched(from_provider, to_provider, reason):
                     draft.writer.switched(from_provider, to_provider, reason)
+                case Restarted(reason):
+                    draft.begin_again(reason)
+                    clean, room = PieceSanitiser(), MAX_CONTENT_CHARACTERS
                 case Finished(reason):
                     draft.finish_reason = reason
     finally:
@@ -192,6 +242,7 @@ async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, des
             is_attempt_counted=decision.is_attempt_counted,
             why=_told(error),
             spent=draft.tally.spent(is_last_kept=False),
+            attempt_log=draft.attempt_log(),
         )
         if not is_ours:
             raise ClaimLost
@@ -205,7 +256,9 @@ async def _after_stop(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDes
             return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
         case StopReason.DRAINING:
             spent = draft.tally.spent(is_last_kept=False)
-            if not await desk.claims.hand_back(claimed, delay_seconds=0, is_attempt_counted=False, spent=spent):
+            if not await desk.claims.hand_back(
+                claimed, delay_seconds=0, is_attempt_counted=False, spent=spent, attempt_log=draft.attempt_log()
+            ):
                 raise ClaimLost
             desk.queue.announce(claimed.id, claimed.kind)
             return None

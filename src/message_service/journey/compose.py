@@ -1,7 +1,9 @@
 """What a model is asked for one reply: the instructions, and the newest messages on the path that fit."""
 
 from hashlib import sha256
+from math import ceil
 
+from message_service.context.calibration import Trim
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget, Window, cut_to_fit
 from message_service.errors import ContextTooLong, MessageNotFound
@@ -12,15 +14,16 @@ from message_service.store.path import PathReader
 from message_service.uninterrupted import uninterrupted
 
 
-async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, budget: Budget) -> Prompt:
-    """The prompt for `reply`.
+async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, trim: Trim) -> Prompt:
+    """The prompt for `reply`, within `trim`.
 
     Raises `ContextTooLong` when the instructions leave no room for the message, `MessageNotFound` when it
     was hidden meanwhile.
     """
     asked = reply.asked
-    max_output_tokens = asked.max_output_tokens or budget.output_reserve_tokens
-    window = Window(budget.context_tokens - max_output_tokens)
+    budget = trim.budget
+    max_output_tokens = _room_for_output(asked.max_output_tokens, budget)
+    window = Window(int((budget.context_tokens - max_output_tokens) / trim.ratio))
     if asked.instructions:
         window.pin(await counter.count_beside(asked.instructions))
     room_tokens = window.free_tokens
@@ -36,7 +39,7 @@ async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, budg
     return Prompt(
         instructions=asked.instructions,
         turns=tuple(_turn(message, room_tokens) for message in messages),
-        prompt_tokens=min(window.used_tokens, window.budget_tokens),
+        prompt_tokens=ceil(min(window.used_tokens, window.budget_tokens) * trim.ratio),
         max_output_tokens=max_output_tokens,
         model=asked.model,
         temperature=asked.temperature,
@@ -49,3 +52,10 @@ async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, budg
 
 def _turn(message: Message, room_tokens: int) -> Turn:
     return Turn(message.role, cut_to_fit(message.content, tokens=message.tokens, budget_tokens=room_tokens))
+
+
+def _room_for_output(asked_tokens: int | None, budget: Budget) -> int:
+    """What was asked for, but a quarter of the context stays the prompt's; the usual reserve takes half at most."""
+    if asked_tokens is None:
+        return min(budget.output_reserve_tokens, budget.context_tokens // 2)
+    return min(asked_tokens, budget.context_tokens - budget.context_tokens // 4)

@@ -1,11 +1,11 @@
 """A reply as far as it has come, and what it is when it ends now."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from message_service.context.tokens import TokenCounter
 from message_service.journey.tally import Tally
 from message_service.live.writer import LiveWriter
-from message_service.messages.reply import FinishReason, Outcome, ReplyError, ReplyStatus
+from message_service.messages.reply import Attempt, FinishReason, Outcome, ReplyError, ReplyStatus
 
 
 @dataclass(slots=True)
@@ -15,6 +15,17 @@ class Draft:
     provider: str | None = None
     model: str | None = None
     finish_reason: FinishReason | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    """At providers, since the claim."""
+
+    def begin_again(self, reason: str) -> None:
+        """Another provider writes the text anew."""
+        self.writer.begin_again(reason)
+        self.finish_reason = None
+
+    def attempt_log(self) -> tuple[Attempt, ...]:
+        """The attempts since the claim, with what they cost."""
+        return tuple(replace(attempt, cost_nano_usd=self.tally.cost_nano_usd(attempt)) for attempt in self.attempts)
 
     def ended(
         self,
@@ -39,6 +50,7 @@ class Draft:
             finish_reason=reason,
             usage=usage,
             error=error,
+            attempt_log=self.attempt_log(),
             spent=self.tally.spent(is_last_kept=bool(text)),
         )
 
@@ -51,5 +63,6 @@ class Draft:
             model=self.model,
             finish_reason=FinishReason.ERROR,
             error=error,
+            attempt_log=self.attempt_log(),
             spent=self.tally.spent(is_last_kept=False),
         )

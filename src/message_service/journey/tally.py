@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from message_service.clock import now
 from message_service.context.tokens import TokenCounter
-from message_service.messages.reply import Spending, Usage
+from message_service.messages.reply import Attempt, Spending, Usage
 from message_service.providers.provider import Started, TextDelta, UsageReported
 from message_service.usage.prices import PriceTable
 
@@ -61,6 +61,12 @@ class Tally:
                 )
             )
         return tuple(spendings)
+
+    def cost_nano_usd(self, attempt: Attempt) -> int | None:
+        """None: the price is not known, or nothing was used."""
+        if attempt.model is None or attempt.usage is None:
+            return None
+        return self._prices.cost_nano_usd(attempt.provider, attempt.model, attempt.usage, attempt.ended_at)
 
     def _usage_of(self, attempt: _Attempt) -> Usage:
         if attempt.reported is None:

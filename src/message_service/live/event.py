@@ -20,6 +20,9 @@ class Step(IntEnum):
     STARTED = 2
     TEXT = 3
     USAGE = 4
+    TAKEN_OVER = 5
+    """Another provider goes on after this character, in the same take."""
+    RESUMED = 6
     END = 7
 
 

@@ -33,6 +33,7 @@ class LiveWriter:
         self._pieces: list[str] = []
         self._pending: list[str] = []
         self._characters = 0
+        self._last_step: Step | None = None
         self._next_delta_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopped = False
@@ -48,11 +49,27 @@ class LiveWriter:
         """Begin this take where watchers may have seen an earlier one."""
         self._append(Step.RESET, Reset(reason))
 
+    def begin_again(self, reason: str) -> None:
+        """Begin the next take: what was written of this one is void."""
+        self.stop()
+        self.take += 1
+        self._pieces.clear()
+        self._characters = 0
+        self._last_step = None
+        self.reset(reason)
+
     def switched(self, from_provider: str, to_provider: str, reason: str) -> None:
+        """Before any text, or where another provider goes on with it."""
+        if self._pieces:
+            self._show_text()
+            self._append(Step.TAKEN_OVER, ProviderSwitched(from_provider, to_provider, reason))
+            return
+        if self._last_step is not None and self._last_step >= Step.SWITCHED:
+            self.begin_again(reason)  # positions must rise, and this take's provider was told already
         self._append(Step.SWITCHED, ProviderSwitched(from_provider, to_provider, reason))
 
     def began(self, provider: str, model: str, attempt: int) -> None:
-        self._append(Step.STARTED, Began(provider, model, attempt))
+        self._append(Step.RESUMED if self._pieces else Step.STARTED, Began(provider, model, attempt))
 
     def write(self, text: str) -> None:
         if not text:
@@ -97,6 +114,7 @@ class LiveWriter:
             self._append(Step.TEXT, Text(text))
 
     def _append(self, step: Step, event: LiveEvent) -> None:
+        self._last_step = step
         position = Position(self.take, self._characters, step)
         outcome = self._channel.append(self._reply_id, Placed(position, event), kept_seconds=self._kept_seconds)
         outcome.add_done_callback(self._note_refusal)

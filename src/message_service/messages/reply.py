@@ -107,6 +107,24 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One provider asked for a reply once, whatever came of it."""
+
+    provider: str
+    started_at: datetime
+    ended_at: datetime
+    host: str | None = None
+    """Where it runs, as host and port."""
+    model: str | None = None
+    first_token_at: datetime | None = None
+    usage: Usage | None = None
+    cost_nano_usd: int | None = None
+    """None: the price is not known, or nothing was used."""
+    error: str | None = None
+    """Code of what ended it, if that was not the end of its text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Spending:
     """What one attempt used whose prompt a provider took: it costs, whatever became of it."""
 
@@ -190,6 +208,8 @@ class Reply:
     reservation: Reservation | None = None
     setback: ReplyError | None = None
     """Why the last attempt was handed back to the queue."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """The last attempts at providers, oldest first."""
 
     @property
     def is_terminal(self) -> bool:
@@ -209,5 +229,7 @@ class Outcome:
     finish_reason: FinishReason | None = None
     usage: Usage | None = None
     error: ReplyError | None = None
+    attempt_log: tuple[Attempt, ...] = ()
+    """The attempts at providers since the claim, oldest first."""
     spent: tuple[Spending, ...] = ()
     """By the attempts since the claim."""

@@ -23,6 +23,7 @@ from message_service.errors import (
     ProviderTimeout,
     StreamCut,
 )
+from message_service.providers.context_numbers import context_numbers
 
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 """A provider cannot put us off for longer; some answer with absurd numbers."""
@@ -140,12 +141,15 @@ def classify(
     complaint = complaint or Complaint()
     effective = complaint.status if status < 400 and complaint.status else status
     kind = _by_code(complaint) or _by_words(complaint, effective) or _by_status(effective)
-    return kind(
+    error = kind(
         _sentence(kind, status, complaint.message),
         provider=provider,
         status=effective,
         retry_after_seconds=retry_after_seconds,
     )
+    if isinstance(error, ContextTooLong):
+        error.prompt_tokens, error.context_tokens = context_numbers(complaint.message)
+    return error
 
 
 def _by_code(complaint: Complaint) -> type[ProviderError] | None:

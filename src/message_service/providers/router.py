@@ -1,73 +1,217 @@
-"""Which provider answers: in order of preference, and on to the next while nothing has been shown."""
+"""Which provider answers: the first in the strategy's order that is well and has room, and who takes over from it.
+
+candidates -> what fits -> tier -> strategy -> breaker -> concurrency -> attempt -> failover by policy.
+"""
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from random import Random
 
-from message_service.errors import ProviderError, ProviderRequestInvalid
-from message_service.providers.provider import Prompt, Provider, ProviderEvent, ProviderHealth, TextDelta
+from message_service.errors import (
+    ContextTooLong,
+    ModelUnavailable,
+    ProviderAuthFailed,
+    ProviderError,
+    ProviderRequestInvalid,
+)
+from message_service.providers.provider import Prompt, ProviderHealth
+from message_service.providers.routing.admission import Gate, Pass
+from message_service.providers.routing.attempts import Notes
+from message_service.providers.routing.breaker import BLAME, Blame
+from message_service.providers.routing.failover import Broken, FailoverPolicy, Verdict
+from message_service.providers.routing.fitting import fitting
+from message_service.providers.routing.retry_budget import RetryBudget
+from message_service.providers.routing.run import Continued, Fresh, Restarted, Route, RouterEvent, Run
+from message_service.providers.routing.shared import SharedBreakers
+from message_service.providers.routing.strategies import STRATEGIES, Strategy, in_tiers
+from message_service.providers.routing.target import Target
+from message_service.settings import StrategyName
+
+_HEALTH_TIMEOUT_SECONDS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Switched:
-    """Another provider takes over, before any text was shown. `reason` is the code of the error that led to it."""
-
-    from_provider: str
-    to_provider: str
-    reason: str
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingPolicy:
+    strategy: StrategyName = "priority"
+    failover: FailoverPolicy = field(default_factory=FailoverPolicy)
+    most_switches: int = 3
+    longest_wait_for_room_seconds: float = 10
+    most_dollars: float | None = None
+    """No target is asked that might cost more for one reply."""
 
 
 class Router:
-    """Several providers as one, in order of preference."""
+    """Several targets as one provider. `shared` keeps its breakers in step with other workers'."""
 
-    def __init__(self, providers: Sequence[Provider]) -> None:
-        if not providers:
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        policy: RoutingPolicy | None = None,
+        *,
+        shared: SharedBreakers | None = None,
+        budget: RetryBudget | None = None,
+        dice: Random | None = None,
+    ) -> None:
+        if not targets:
             raise ValueError("a router needs at least one provider")
-        self._providers = tuple(providers)
+        self.targets = tuple(targets)
+        self._policy = policy or RoutingPolicy()
+        self._gate = Gate(shared)
+        self._budget = budget or RetryBudget()
+        self._dice = dice or Random()
+        self._strategies: Mapping[str, Strategy] = {name: build(self._dice) for name, build in STRATEGIES.items()}
 
-    async def stream(
-        self, prompt: Prompt, *, provider: str | None = None
-    ) -> AsyncGenerator[ProviderEvent | Switched, None]:
-        """As `Provider.stream`, with a `Switched` and another `Started` for each provider that failed in time.
+    async def stream(self, prompt: Prompt, route: Route | None = None) -> AsyncGenerator[RouterEvent, None]:
+        """As `Provider.stream`, with a `Switched` and another `Started` for each target that failed.
 
-        `provider` names the only one to ask, or a family of them. Once text was shown, an error passes on;
-        when all have failed, the most telling error is raised.
+        Joined, the deltas since the last `Restarted` are the text: no span comes twice. Raises `ProviderError`
+        when nobody else could do better (after several failures the most telling one), and
+        `NoProviderAvailable` when nobody may be asked now.
         """
-        candidates = self._candidates(provider)
-        failures: list[ProviderError] = []
-        for position, candidate in enumerate(candidates):
-            if failures:
-                yield Switched(candidates[position - 1].name, candidate.name, failures[-1].code)
-            has_shown_text = False
+        route = route or Route()
+        run = Run(prompt, route, self._line(prompt, route))
+        self._budget.request(_now())
+        while True:
+            admitted = await self._admit(run)
             try:
-                async with aclosing(candidate.stream(prompt)) as events:
+                async with aclosing(self._attempt(admitted, run)) as events:
                     async for event in events:
-                        has_shown_text = has_shown_text or isinstance(event, TextDelta)
                         yield event
                 return
             except ProviderError as fault:
-                if has_shown_text or not fault.may_retry_elsewhere:
-                    raise
-                failures.append(fault)
-        raise most_telling(failures)
+                self._go_on_after(fault, run)
+            finally:
+                await admitted.leave()
 
     async def health(self) -> tuple[ProviderHealth, ...]:
-        """Of every provider, in order of preference."""
-        return tuple(await asyncio.gather(*(provider.health() for provider in self._providers)))
+        """Of every target, in order of preference; looked up now."""
+        await self.look()
+        unknown = "It did not say how it is."
+        return tuple(
+            target.health or ProviderHealth(provider=target.name, is_reachable=False, detail=unknown)
+            for target in self.targets
+        )
+
+    async def look(self) -> None:
+        """Ask every target how it is: what it can take is known from then on."""
+        await asyncio.gather(*(target.look(timeout_seconds=_HEALTH_TIMEOUT_SECONDS) for target in self.targets))
 
     async def close(self) -> None:
-        await asyncio.gather(*(provider.close() for provider in self._providers))
+        await asyncio.gather(*(target.provider.close() for target in self.targets))
 
-    def _candidates(self, asked: str | None) -> Sequence[Provider]:
+    def _line(self, prompt: Prompt, route: Route) -> list[Target]:
+        """Who is asked, best first. Raises `ProviderRequestInvalid`, `ContextTooLong`."""
+        asked = route.strategy or self._policy.strategy
+        strategy = self._strategies.get(asked)
+        if strategy is None:
+            raise ProviderRequestInvalid(f"There is no strategy {asked!r}.", provider="message-service")
+        line: list[Target] = []
+        for group in fitting(self._named(route.provider), prompt, most_dollars=self._policy.most_dollars):
+            by_name = {target.name: target for target in group}
+            candidates = [target.candidate(prompt) for target in group]
+            line += (by_name[one.name] for one in in_tiers(candidates, strategy, prompt.cache_key))
+        return line
+
+    async def _admit(self, run: Run) -> Pass:
+        """A pass to the best target that was not tried yet. Raises what to tell when there is none."""
+        line = [target for target in run.line if target not in run.tried]
+        admitted = await self._gate.admit(line)
+        if admitted is None and not run.has_text:
+            until = _now() + min(self._policy.longest_wait_for_room_seconds, run.seconds_left())
+            while admitted is None and await self._gate.wait_for_room(line, seconds=until - _now()):
+                admitted = await self._gate.admit(line)
+        if admitted is None and run.failures:
+            raise run.told()
+        if admitted is None:
+            instead = self._gate.nobody(line, seconds_left=run.seconds_left())
+            if not isinstance(instead, Pass):
+                raise instead
+            admitted = instead
+        return admitted
+
+    def _named(self, asked: str | None) -> Sequence[Target]:
         if asked is None:
-            return self._providers
-        wanted = [provider for provider in self._providers if is_of_family(provider.name, asked)]
+            return self.targets
+        wanted = [target for target in self.targets if is_of_family(target.name, asked)]
         if not wanted:
-            names = ", ".join(provider.name for provider in self._providers)
+            names = ", ".join(target.name for target in self.targets)
             raise ProviderRequestInvalid(f"There is no provider {asked!r}; there are {names}.", provider=asked)
         return wanted
+
+    async def _attempt(self, admitted: Pass, run: Run) -> AsyncGenerator[RouterEvent, None]:
+        """Ask one target. Raises its `ProviderError`, or the one before where that is better left as it is."""
+        target, prompt = admitted.target, run.prompt
+        run.tried.append(target)
+        shown: Fresh | Continued
+        if run.has_text and (verdict := self._verdict(run, target)) is Verdict.CONTINUE:
+            prompt = replace(prompt, prefill=run.text)
+            shown = Continued(run, run.switch_to(target))
+        else:
+            if run.has_text and verdict is Verdict.KEEP:
+                run.is_over = True
+                raise run.told()
+            for event in self._begin_again(run, target):
+                yield event
+            shown = Fresh(run)
+        notes = Notes(target, prompt, _now)
+        try:
+            async with aclosing(target.provider.stream(prompt)) as events:
+                async for event in events:
+                    if notes.see(event):
+                        await admitted.first_text()
+                    for passed_on in shown.take(event, _now()):
+                        yield passed_on
+            admitted.finished()
+        except ProviderError as fault:
+            notes.failed(fault)
+            if not _is_the_callers_model(fault, prompt):
+                admitted.failed(fault, chance=self._dice.random())
+                if BLAME.get(type(fault)) is not Blame.NONE:
+                    target.disappointed()
+            raise
+        finally:
+            run.route.attempts.append(notes.attempt())
+
+    @staticmethod
+    def _begin_again(run: Run, target: Target) -> list[RouterEvent]:
+        events: list[RouterEvent] = []
+        if run.has_text:
+            events.append(Restarted(run.failures[-1].code))
+            run.forget_text()
+        if run.failures:
+            events.append(run.switch_to(target))
+        return events
+
+    def _verdict(self, run: Run, target: Target) -> Verdict:
+        capabilities = target.capabilities
+        can_continue = (
+            capabilities is not None
+            and capabilities.can_prefill
+            and run.model is not None
+            and (run.prompt.model or capabilities.model) == run.model
+        )
+        return self._policy.failover.decide(
+            Broken(
+                tokens_shown=len(run.pieces),
+                seconds_shown=_now() - run.first_text_at,
+                can_continue=can_continue,
+                seconds_left=run.seconds_left(),
+            )
+        )
+
+    def _go_on_after(self, fault: ProviderError, run: Run) -> None:
+        """Return when another target may be asked. Raises what to tell otherwise."""
+        if run.is_over or not fault.may_retry_elsewhere:
+            raise fault
+        if isinstance(fault, ContextTooLong) and not run.route.is_last_trim and not run.has_text:
+            raise fault
+        run.failures.append(fault)
+        has_others = len(run.tried) < len(run.line) and len(run.failures) <= self._policy.most_switches
+        if not has_others or not self._budget.spend(_now()):
+            raise run.told()
 
 
 def is_of_family(name: str, asked: str) -> bool:
@@ -75,12 +219,12 @@ def is_of_family(name: str, asked: str) -> bool:
     return re.fullmatch(rf"{re.escape(asked)}(-[0-9]+)?", name) is not None
 
 
-def most_telling(failures: Sequence[ProviderError]) -> ProviderError:
-    """The error to report when all have failed: one that may pass, and among those the one that passes first.
+def _is_the_callers_model(fault: ProviderError, prompt: Prompt) -> bool:
+    """Whether the caller asked for a model that is not to be had, which must not close the target to others."""
+    if prompt.model is None:
+        return False
+    return isinstance(fault, ModelUnavailable) or (isinstance(fault, ProviderAuthFailed) and fault.status == 403)
 
-    One that says when goes before those that do not: retrying before then would only use up attempts.
-    """
-    return min(
-        failures,
-        key=lambda fault: (not fault.is_transient, fault.retry_after_seconds is None, fault.retry_after_seconds or 0),
-    )
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -11,10 +11,10 @@ from pymongo.errors import DuplicateKeyError
 
 from message_service.coalesce import Coalescer
 from message_service.ids import ReplyId, WorkerId
-from message_service.messages.reply import Reply, ReplyError, Spending, WorkKind
+from message_service.messages.reply import Attempt, Reply, ReplyError, Spending, WorkKind
 from message_service.store.database import Database, Row, reaching_the_store
 from message_service.store.ledger import book_unfinished
-from message_service.store.mapping import reply_from_row
+from message_service.store.mapping import MOST_ATTEMPTS_KEPT, attempt_to_row, reply_from_row
 from message_service.store.transaction import run_transaction
 
 _IS_DUE = {"$expr": {"$lte": ["$not_before", "$$NOW"]}}
@@ -131,11 +131,14 @@ class Claims:
         is_attempt_counted: bool,
         why: ReplyError | None = None,
         spent: Sequence[Spending] = (),
+        attempt_log: Sequence[Attempt] = (),
     ) -> bool:
-        """Let the reply wait in the queue again for `delay_seconds`; keep `why`, and book what was `spent`.
+        """Let the reply wait in the queue again for `delay_seconds`; keep `why` and the log, book what was `spent`.
 
         False, and nothing booked: it was no longer ours.
         """
+        logged = {"$ifNull": ["$attempt_log", []]}
+        rows = {"$literal": [attempt_to_row(attempt) for attempt in attempt_log]}
         setback = {"setback": {"$literal": {"code": why.code, "detail": why.detail}}} if why is not None else {}
         back: list[dict[str, Any]] = [
             {
@@ -143,6 +146,7 @@ class Claims:
                     "status": "queued",
                     "not_before": {"$add": ["$$NOW", int(delay_seconds * 1000)]},
                     "attempts": {"$subtract": ["$attempts", 0 if is_attempt_counted else 1]},
+                    "attempt_log": {"$slice": [{"$concatArrays": [logged, rows]}, -MOST_ATTEMPTS_KEPT]},
                     **setback,
                 }
             },

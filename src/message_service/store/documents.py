@@ -39,6 +39,20 @@ class UsageFields(BaseModel):
     reasoning_tokens: int = 0
 
 
+class AttemptFields(BaseModel):
+    """One provider asked once. What a later version adds is None in older rows."""
+
+    provider: str
+    host: str | None = None
+    model: str | None = None
+    started_at: datetime
+    first_token_at: datetime | None = None
+    ended_at: datetime
+    usage: UsageFields | None = None
+    cost_nano_usd: int | None = None
+    error: str | None = None
+
+
 class MessageDocument(Document):
     id: str  # type: ignore[assignment]
     conversation_key: str
@@ -109,6 +123,7 @@ class ReplyDocument(Document):
     """What it set aside of its user's budget. Its end settles it, and it has one end."""
     setback: dict[str, str] | None = None
     """Why the last attempt was handed back."""
+    attempt_log: list[AttemptFields] | None = None
 
     class Settings:
         name = "replies"

@@ -16,7 +16,14 @@ from message_service.messages.reply import Outcome, Reply, ReplyStatus, WorkKind
 from message_service.store.batch import insert_all, update_all
 from message_service.store.database import Database, Row
 from message_service.store.ending_rows import EndingRows, message_of
-from message_service.store.mapping import conversation_from_row, conversation_to_row, reply_from_row, usage_to_row
+from message_service.store.mapping import (
+    MOST_ATTEMPTS_KEPT,
+    attempt_to_row,
+    conversation_from_row,
+    conversation_to_row,
+    reply_from_row,
+    usage_to_row,
+)
 
 _LEFT_BEHIND = ("owner", "claim", "lease_until", "not_before")
 """What only a reply that has not ended has."""
@@ -78,6 +85,7 @@ async def end_replies(
     )
     for row, outcome in ours:
         row.update(_fields(outcome, at))
+        row["attempt_log"] = [*row.get("attempt_log", ()), *_attempts(outcome)][-MOST_ATTEMPTS_KEPT:]
         for field in _LEFT_BEHIND:
             row.pop(field, None)
     conversations = await _conversations(database, [row["conversation_key"] for row, _ in ours], session)
@@ -106,7 +114,12 @@ def _fields(outcome: Outcome, at: datetime) -> Row:
 
 
 def _change(outcome: Outcome, at: datetime) -> Row:
-    return {"$set": _fields(outcome, at), "$unset": dict.fromkeys(_LEFT_BEHIND, "")}
+    logged = {"attempt_log": {"$each": _attempts(outcome), "$slice": -MOST_ATTEMPTS_KEPT}}
+    return {"$set": _fields(outcome, at), "$unset": dict.fromkeys(_LEFT_BEHIND, ""), "$push": logged}
+
+
+def _attempts(outcome: Outcome) -> list[Row]:
+    return [attempt_to_row(attempt) for attempt in outcome.attempt_log]
 
 
 async def _conversations(

@@ -6,11 +6,14 @@ from message_service.ids import conversation_key
 from message_service.messages.budget import Amount, Reservation
 from message_service.messages.conversation import Conversation
 from message_service.messages.message import Message, Role
-from message_service.messages.reply import Asked, FinishReason, Reply, ReplyError, ReplyStatus, Usage, WorkKind
+from message_service.messages.reply import Asked, Attempt, FinishReason, Reply, ReplyError, ReplyStatus, Usage, WorkKind
 from message_service.store.database import Row
 
 _ROLES = {role.value: role for role in Role}
 _ASKED_FIELDS = tuple(field.name for field in fields(Asked))
+_ATTEMPT_FIELDS = tuple(field.name for field in fields(Attempt))
+MOST_ATTEMPTS_KEPT = 20
+"""Of one reply, the last ones."""
 
 
 def message_to_row(message: Message) -> Row:
@@ -126,12 +129,23 @@ def reply_from_row(row: Row) -> Reply:
         usage=usage_from_row(get("usage")),
         error=_error_from_row(get("error")),
         setback=_error_from_row(get("setback")),
+        attempt_log=tuple(attempt_from_row(attempt) for attempt in get("attempt_log") or ()),
         reservation=_reservation_from(get("reservation")),
     )
 
 
 def _error_from_row(row: Row | None) -> ReplyError | None:
     return ReplyError(row["code"], row["detail"]) if row else None
+
+
+def attempt_to_row(attempt: Attempt) -> Row:
+    row = {field: getattr(attempt, field) for field in _ATTEMPT_FIELDS} | {"usage": usage_to_row(attempt.usage)}
+    return {field: value for field, value in row.items() if value is not None}
+
+
+def attempt_from_row(row: Row) -> Attempt:
+    known = {field: row[field] for field in _ATTEMPT_FIELDS if field in row}
+    return Attempt(**known | {"usage": usage_from_row(row.get("usage"))})
 
 
 def _reservation_from(row: Row | None) -> Reservation | None:

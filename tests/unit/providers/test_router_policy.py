@@ -10,7 +10,8 @@ from message_service.errors import (
     ProviderOverloaded,
     ProviderRateLimited,
 )
-from message_service.providers.router import is_of_family, most_telling
+from message_service.providers.router import is_of_family
+from message_service.providers.routing.run import most_telling
 
 AUTH = ProviderAuthFailed(provider="a")
 CONTEXT = ContextTooLong(provider="b")

@@ -1,0 +1,69 @@
+"""Notes on one attempt at a target while it runs, for the reply's log and for the target's own record."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from message_service.clock import now
+from message_service.errors import ProviderError
+from message_service.messages.reply import Attempt, Usage
+from message_service.providers.provider import Finished, Prompt, ProviderEvent, Started, TextDelta, UsageReported
+from message_service.providers.routing.target import Target
+
+STOPPED = "stopped"
+"""The error of an attempt that we ended ourselves."""
+
+
+class Notes:
+    """`clock` is the loop's."""
+
+    def __init__(self, target: Target, prompt: Prompt, clock: Callable[[], float]) -> None:
+        self._target = target
+        self._prompt = prompt
+        self._clock = clock
+        self._began = clock()
+        self._started_at = now()
+        self._first_token_at: datetime | None = None
+        self._model: str | None = None
+        self._usage: Usage | None = None
+        self._deltas = 0
+        self._error: str | None = STOPPED
+
+    @property
+    def has_text(self) -> bool:
+        return self._deltas > 0
+
+    def see(self, event: ProviderEvent) -> bool:
+        """Note an event; whether it was the first text."""
+        match event:
+            case Started(_, model):
+                self._model = model
+            case UsageReported(usage):
+                self._usage = usage
+            case Finished():
+                self._error = None
+            case TextDelta():
+                self._deltas += 1
+                if self._deltas == 1:
+                    self._first_token_at = now()
+                    self._target.took(self._clock() - self._began)
+                    return True
+        return False
+
+    def failed(self, error: ProviderError) -> None:
+        self._error = error.code
+
+    def attempt(self) -> Attempt:
+        """What is kept of it. Usage that was not told is estimated: a delta is a token, about."""
+        usage = self._usage
+        if usage is None and self._model is not None:
+            usage = Usage(self._prompt.prompt_tokens, self._deltas, is_estimated=True)
+        return Attempt(
+            provider=self._target.name,
+            host=self._target.host,
+            model=self._model,
+            started_at=self._started_at,
+            first_token_at=self._first_token_at,
+            ended_at=now(),
+            usage=usage,
+            error=self._error,
+        )

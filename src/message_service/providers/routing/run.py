@@ -1,0 +1,150 @@
+"""One reply on its way from target to target: what was asked, what was shown, and how a next target joins on to it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from message_service.errors import ModelUnavailable, ProviderError
+from message_service.messages.reply import Attempt
+from message_service.providers.provider import Finished, Prompt, ProviderEvent, Started, TextDelta
+from message_service.providers.routing.failover import Joint
+from message_service.providers.routing.target import Target
+
+_WITHOUT_DEADLINE_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """Another provider takes over. `reason` is the code of the error that led to it."""
+
+    from_provider: str
+    to_provider: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The text so far is void: it begins again. A `Switched` follows."""
+
+    reason: str
+
+
+RouterEvent = ProviderEvent | Switched | Restarted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """How a caller wants its prompt routed."""
+
+    provider: str | None = None
+    """The only one to ask, or a family of them."""
+    strategy: str | None = None
+    deadline: float | None = None
+    """On the loop's clock."""
+    is_last_trim: bool = False
+    """Whether a prompt that is too long for one provider goes to the next, rather than back to be trimmed."""
+    attempts: list[Attempt] = field(default_factory=list)
+    """Each attempt is appended when it ends."""
+
+
+@dataclass(slots=True)
+class Run:
+    prompt: Prompt
+    route: Route
+    line: Sequence[Target]
+    """Who may be asked, best first."""
+    tried: list[Target] = field(default_factory=list)
+    failures: list[ProviderError] = field(default_factory=list)
+    pieces: list[str] = field(default_factory=list)
+    """The text that was shown, as it came."""
+    first_text_at: float = 0
+    model: str | None = None
+    """Which model wrote the text."""
+    is_over: bool = False
+    """Whether what was shown is kept as it is."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def has_text(self) -> bool:
+        return bool(self.pieces)
+
+    def seconds_left(self) -> float:
+        if self.route.deadline is None:
+            return _WITHOUT_DEADLINE_SECONDS
+        return self.route.deadline - asyncio.get_running_loop().time()
+
+    def shown(self, text: str, at: float) -> None:
+        self.first_text_at = self.first_text_at or at
+        self.pieces.append(text)
+
+    def forget_text(self) -> None:
+        self.pieces.clear()
+        self.first_text_at = 0
+
+    def switch_to(self, target: Target) -> Switched:
+        return Switched(self.tried[-2].name, target.name, self.failures[-1].code)
+
+    def told(self) -> ProviderError:
+        """The error that the reply ends with, or is tried again for."""
+        return self.failures[-1] if self.has_text else most_telling(self.failures)
+
+
+class Fresh:
+    """A text from its beginning: every event passes on."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def take(self, event: ProviderEvent, at: float) -> list[RouterEvent]:
+        if isinstance(event, Started):
+            self._run.model = event.model
+        elif isinstance(event, TextDelta):
+            self._run.shown(event.text, at)
+        return [event]
+
+
+class Continued:
+    """A text that goes on where another target broke off. The switch is told once there is something new to show.
+
+    Raises `ModelUnavailable` when another model answers than wrote the beginning: two are not mixed.
+    """
+
+    def __init__(self, run: Run, switched: Switched) -> None:
+        self._run = run
+        self._joint = Joint(run.text)
+        self._held: list[RouterEvent] = [switched]
+
+    def take(self, event: ProviderEvent, at: float) -> list[RouterEvent]:
+        match event:
+            case Started(provider, model):
+                if model != self._run.model:
+                    raise ModelUnavailable(f"{model} cannot go on for {self._run.model}.", provider=provider)
+                self._held.append(event)
+                return []
+            case TextDelta(text):
+                return self._pass_on(self._joint.feed(text), at)
+            case Finished():
+                return [*self._pass_on(self._joint.end(), at), event]
+            case _:
+                return [event]
+
+    def _pass_on(self, text: str, at: float) -> list[RouterEvent]:
+        if not text:
+            return []
+        self._run.shown(text, at)
+        held, self._held = self._held, []
+        return [*held, TextDelta(text)]
+
+
+def most_telling(failures: Sequence[ProviderError]) -> ProviderError:
+    """The error to report when all have failed: one that may pass, and among those the one that passes first.
+
+    One that says when goes before those that do not: retrying before then would only use up attempts.
+    """
+    return min(
+        failures,
+        key=lambda fault: (not fault.is_transient, fault.retry_after_seconds is None, fault.retry_after_seconds or 0),
+    )

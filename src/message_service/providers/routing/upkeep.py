@@ -1,0 +1,40 @@
+"""What runs beside the replies in a worker: looking at the providers, and telling other processes what it found."""
+
+import asyncio
+import random
+from contextlib import suppress
+
+from message_service.errors import RelayUnavailable
+from message_service.ids import WorkerId
+from message_service.providers.router import Router
+from message_service.providers.routing.board import report, write_board
+from message_service.providers.routing.shared import SharedBreakers
+from message_service.providers.routing.target import Target
+from message_service.relay import Relay
+
+_PATIENCE_SECONDS = 5.0
+_TELL_SECONDS = 2.0
+
+
+async def keep_up(router: Router, shared: SharedBreakers, relay: Relay, worker: WorkerId) -> None:
+    """Until it is cancelled."""
+    async with asyncio.TaskGroup() as loops:
+        loops.create_task(shared.run())
+        for target in router.targets:
+            loops.create_task(_look(target))
+        loops.create_task(_tell(router, relay, worker))
+
+
+async def _look(target: Target) -> None:
+    while True:
+        await target.look(timeout_seconds=_PATIENCE_SECONDS)
+        # Jitter, so that workers started together do not ask together.
+        await asyncio.sleep(target.look_seconds * random.uniform(0.8, 1.2))
+
+
+async def _tell(router: Router, relay: Relay, worker: WorkerId) -> None:
+    while True:
+        at = asyncio.get_running_loop().time()
+        with suppress(RelayUnavailable):
+            await write_board(relay, worker, [report(target, at) for target in router.targets])
+        await asyncio.sleep(_TELL_SECONDS)

@@ -1,0 +1,149 @@
+"""Failover as watchers and readers of a reply see it, over real model servers that misbehave."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest_asyncio
+
+from message_service.journey.submit import Draft, submit
+from message_service.live.event import Began, Placed, ProviderSwitched, Reset
+from message_service.messages.reply import Reply, ReplyStatus
+from message_service.store.replies import ReplyWithMessage
+from tests.contract.providers.fault_server import (
+    DONE,
+    FaultServer,
+    Request,
+    Step,
+    answer,
+    delta,
+    lm_studio_models,
+    stream_head,
+    usage,
+)
+from tests.fixtures.samples import CONVERSATION, USER
+from tests.fixtures.waiting import eventually
+from tests.integration.stage import Stage, open_stage, positions, shown_text, stored_text
+
+CHAT, MODELS = "/v1/chat/completions", "/api/v1/models"
+WELL: Sequence[Step] = [stream_head(), delta("Hello"), delta(finish="stop"), usage(20, 1), DONE]
+
+
+@pytest_asyncio.fixture
+async def model_servers() -> AsyncIterator[list[FaultServer]]:
+    async with AsyncExitStack() as stack:
+        routes: dict[str, Any] = {MODELS: [lm_studio_models(fault=8192)]}
+        yield [await stack.enter_async_context(FaultServer(dict(routes))) for _ in range(3)]
+
+
+@asynccontextmanager
+async def over(servers: Sequence[FaultServer], settings: dict[str, Any], **more: Any) -> AsyncIterator[Stage]:
+    chosen = settings | {"lm_studio_url": tuple(server.url for server in servers), "lm_studio_model": "fault"} | more
+    async with open_stage(**chosen) as stage:
+        yield stage
+
+
+def play_in_turn(servers: Sequence[FaultServer], *plays: Sequence[Step]) -> None:
+    """The first one asked, whichever it is, plays the first of `plays`, and so on."""
+    remaining = iter(plays)
+    for server in servers:
+        server.routes[CHAT] = lambda _: next(remaining)
+
+
+async def told(stage: Stage, reply: Reply) -> tuple[list[object], ReplyWithMessage]:
+    """What a watcher sees but for text, once its text was found to be the stored one."""
+    sights = await stage.watch(reply)
+    found = await stage.found(reply.id)
+    assert shown_text(sights) == stored_text(found)
+    assert positions(sights) == sorted(set(positions(sights))), "positions rise"
+    kinds = (Began, ProviderSwitched, Reset)
+    return [sight.event for sight in sights if isinstance(sight, Placed) and isinstance(sight.event, kinds)], found
+
+
+async def test_watchers_keep_up_when_two_servers_fail_before_any_text(
+    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer]
+) -> None:
+    play_in_turn(model_servers, [stream_head(), delta("")], [stream_head(), delta("")], WELL)
+    async with over(model_servers, stores_of_the_stage) as stage, stage.worker():
+        reply = await stage.ask("Hello!")
+        events, found = await told(stage, reply)
+        assert found.reply.status is ReplyStatus.COMPLETED
+        assert stored_text(found) == "Hello"
+        assert sum(isinstance(event, ProviderSwitched) for event in events) == 2
+        assert isinstance(events[-1], Began)
+        assert events[-1].provider == found.reply.provider
+        assert [attempt.error for attempt in found.reply.attempt_log] == ["provider_stream_cut"] * 2 + [None]
+        assert len({attempt.host for attempt in found.reply.attempt_log}) == 3
+
+
+async def test_same_text_goes_on_when_the_policy_is_to_continue(
+    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer]
+) -> None:
+    cut = [stream_head(), delta("Once upon a time "), delta("there was")]
+    rest = [stream_head(), delta(" a lamp."), delta(finish="stop"), DONE]
+    play_in_turn(model_servers, cut, rest)
+    async with over(model_servers, stores_of_the_stage, midstream_policy="continue") as stage, stage.worker():
+        await _looked_at(model_servers)
+        events, found = await told(stage, await stage.ask("Hello!"))
+        assert stored_text(found) == "Once upon a time there was a lamp."
+        assert [type(event) for event in events] == [Began, ProviderSwitched, Began]
+        assert found.reply.status is ReplyStatus.COMPLETED
+
+
+async def test_text_is_kept_as_incomplete_when_the_policy_is_to_keep(
+    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer]
+) -> None:
+    play_in_turn(model_servers, [stream_head(), delta("Half a")])
+    async with over(model_servers, stores_of_the_stage, midstream_policy="keep") as stage, stage.worker():
+        events, found = await told(stage, await stage.ask("Hello!"))
+        assert (found.reply.status, stored_text(found)) == (ReplyStatus.INCOMPLETE, "Half a")
+        assert [type(event) for event in events] == [Began]
+
+
+async def test_attempts_before_a_retry_are_kept_with_those_after_it(
+    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer]
+) -> None:
+    play_in_turn(model_servers[:1], [answer(529, b"")], WELL)
+    async with over(model_servers[:1], stores_of_the_stage) as stage, stage.worker():
+        ended = await stage.ended(await stage.ask("Hello!"))
+        assert [attempt.error for attempt in ended.reply.attempt_log] == ["provider_overloaded", None]
+
+
+async def test_prompt_is_trimmed_by_the_servers_numbers_and_nobody_sees_it_when_it_is_too_long(
+    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer]
+) -> None:
+    asked: list[int] = []
+
+    def overflow(context_tokens: int) -> Callable[[Request], Sequence[Step]]:
+        def play(request: Request) -> Sequence[Step]:
+            tokens = len(orjson.dumps(request.json()["messages"])) // 2  # a tokenizer twice as fine as ours
+            asked.append(tokens)
+            if tokens <= context_tokens:
+                return WELL
+            sentence = f"request ({tokens} tokens) exceeds the available context size ({context_tokens} tokens)"
+            return [answer(400, {"error": {"type": "exceed_context_size_error", "message": sentence}})]
+
+        return play
+
+    server = model_servers[0]
+    server.routes = {CHAT: overflow(1200)}
+    async with over([server], stores_of_the_stage) as stage:
+        for number in range(40):
+            said = f"Message {number}: the quick brown fox jumps over the lazy dog, and then once more. " * 2
+            draft = Draft(user_id=USER, conversation_id=CONVERSATION, content=said, asked=None)
+            await submit(draft, claim=None, desk=stage.api.desk)
+        async with stage.worker():
+            events, found = await told(stage, await stage.ask("And now?"))
+    assert found.reply.status is ReplyStatus.COMPLETED, asked
+    assert [type(event) for event in events] == [Began]
+    assert [attempt.error for attempt in found.reply.attempt_log] == ["context_too_long", None]
+    assert asked[0] > 1200
+    assert 300 < asked[1] <= 1200, "not more is cut than has to be"
+
+
+async def _looked_at(servers: Sequence[FaultServer]) -> None:
+    async def look() -> bool:
+        return all(any(request.path == MODELS for request in server.requests) for server in servers)
+
+    await eventually(look, seconds=20, what="the worker has looked at its servers")
