@@ -96,7 +96,7 @@ class FaultProxy:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._conditions.is_refusing:
-            _reset(writer)
+            abort_with_reset(writer)
             return
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
@@ -109,7 +109,7 @@ class FaultProxy:
             else:
                 there = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
-            _reset(writer)
+            abort_with_reset(writer)
             return
         link = _Link(writer, there[1])
         self._links.add(link)
@@ -161,7 +161,7 @@ class _Link:
 
     def reset(self) -> None:
         for side in self._sides:
-            _reset(side)
+            abort_with_reset(side)
 
     def close(self) -> None:
         """What was written is still delivered."""
@@ -174,7 +174,7 @@ class _Link:
                 side.transport.abort()
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def abort_with_reset(writer: asyncio.StreamWriter) -> None:
     """SO_LINGER with no time turns a close into a reset (socket(7))."""
     connection: socket.socket | None = writer.get_extra_info("socket")
     if connection is not None and connection.family != socket.AF_UNIX:

@@ -2,11 +2,11 @@
 
 import asyncio
 import random
-import socket
-import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
+
+from tests.chaos.proxy import abort_with_reset
 
 _CLIENTS = 100
 _LONGEST_STAY_SECONDS = 0.5
@@ -44,6 +44,6 @@ async def _come_and_leave(port: int, request: bytes, *, seconds: float, is_rude:
             await asyncio.sleep(seconds)
         finally:
             if is_rude:
-                connection: socket.socket = writer.get_extra_info("socket")
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            writer.transport.abort()
+                abort_with_reset(writer)
+            else:
+                writer.transport.abort()
