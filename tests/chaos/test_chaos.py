@@ -1,4 +1,4 @@
-"""Chaos as a test: many faults of many kinds, and every promise kept. Not yet a step of CI: see docs/reliability.md."""
+"""Chaos as a test: many faults of many kinds, and every promise kept."""
 
 import os
 from collections import Counter

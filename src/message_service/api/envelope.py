@@ -1,5 +1,6 @@
 """What every request and every answer gets: an id, headers, a metric, and an answer even when we break."""
 
+import asyncio
 import re
 from time import perf_counter
 
@@ -7,6 +8,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from message_service.api.errors import problem_response
+from message_service.errors import StoreUnavailable
 from message_service.ids import new_request_id
 from message_service.logs import about_request, log
 from message_service.metrics import Metrics
@@ -52,6 +54,13 @@ class Envelope:
         except ClientDisconnect:
             # It left before it had sent its request: there is nobody to answer, and nothing broke.
             status = _CLIENT_LEFT
+        except asyncio.CancelledError:
+            # The server's last word to a request that outlives its grace period; the process ends right after.
+            if not has_begun:
+                fault = StoreUnavailable("The server is going away: repeat the request.", retry_after_seconds=1)
+                await problem_response(fault, instance=scope["path"], request_id=request_id)(
+                    scope, receive, send_with_headers
+                )
         except Exception as fault:
             log.exception("request.broke", route=_route(scope))
             if has_begun:
