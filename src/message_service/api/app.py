@@ -34,7 +34,7 @@ from message_service.errors import (
     MethodNotAllowed,
     RouteNotFound,
 )
-from message_service.wiring import ApiServices
+from message_service.wiring.api import ApiServices
 
 _ROUTERS = (
     messages.router,

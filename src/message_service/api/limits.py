@@ -18,7 +18,7 @@ from message_service.errors import BudgetsOff, FieldFault, ValidationFailed
 from message_service.ids import EXTERNAL_ID_PATTERN, UserId
 from message_service.logs import log
 from message_service.messages.budget import Account, Limits, Span
-from message_service.wiring import ApiServices
+from message_service.wiring.api import ApiServices
 
 router = APIRouter(prefix="/v1/admin/limits", tags=["usage"])
 

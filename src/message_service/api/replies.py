@@ -17,7 +17,7 @@ from message_service.journey.cancel import cancel
 from message_service.journey.watch import has_seen_the_end
 from message_service.live.event import START, Position
 from message_service.messages.reply import ReplyStatus
-from message_service.wiring import ApiServices
+from message_service.wiring.api import ApiServices
 
 router = APIRouter(prefix="/v1/replies", tags=["replies"])
 
