@@ -14,8 +14,9 @@ from message_service.context.calibration import TokenRatios
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget
 from message_service.ids import WorkerId, new_worker_id
-from message_service.journey.answer import WritingDesk, answer
+from message_service.journey.answer import answer
 from message_service.journey.recover import SafetyNet, find_lost, look_for_cancels, renew, repair
+from message_service.journey.writing import WritingDesk
 from message_service.live.channel import Channel
 from message_service.logs import configure_logs, log
 from message_service.messages.reply import WorkKind
