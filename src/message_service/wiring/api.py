@@ -13,7 +13,8 @@ from message_service.limits.rate import RateLimiter
 from message_service.live.channel import Channel
 from message_service.live.follower import Follower
 from message_service.messages.budget import Limits
-from message_service.metrics import MeteredAcceptance, MeteredFinishing, MeteredIdempotency, Metrics
+from message_service.metered.store import MeteredAcceptance, MeteredFinishing, MeteredIdempotency
+from message_service.metrics import Metrics
 from message_service.settings import Settings
 from message_service.store.accounts import Accounts
 from message_service.store.backlog import Backlog

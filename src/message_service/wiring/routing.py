@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from aiohttp import ClientSession
 from pydantic import SecretStr
 
-from message_service.metrics import MeteredRouter, Metrics
+from message_service.metered.router import MeteredRouter
+from message_service.metrics import Metrics
 from message_service.providers import anthropic, openai
 from message_service.providers.provider import Provider
 from message_service.providers.router import RoutingPolicy

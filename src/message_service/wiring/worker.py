@@ -20,14 +20,9 @@ from message_service.journey.writing import WritingDesk
 from message_service.live.channel import Channel
 from message_service.logs import configure_logs, log
 from message_service.messages.reply import WorkKind
-from message_service.metrics import (
-    MeteredClaims,
-    MeteredFinishing,
-    MeteredLedger,
-    MeteredRepairs,
-    MeteredRouter,
-    Metrics,
-)
+from message_service.metered.router import MeteredRouter
+from message_service.metered.store import MeteredClaims, MeteredFinishing, MeteredLedger, MeteredRepairs
+from message_service.metrics import Metrics
 from message_service.providers.routing.retry_budget import RetryBudget
 from message_service.providers.routing.shared import SharedBreakers
 from message_service.providers.routing.upkeep import keep_up
