@@ -12,7 +12,7 @@ from message_service.api.body import read_json
 from message_service.api.caller import CallerRole
 from message_service.api.context import caller_of, services_of
 from message_service.api.openapi import problems, request_body
-from message_service.api.schemas import BudgetShape, SetLimits
+from message_service.api.schemas.budgets import BudgetShape, SetLimits
 from message_service.clock import rfc3339
 from message_service.errors import BudgetsOff, FieldFault, ValidationFailed
 from message_service.ids import EXTERNAL_ID_PATTERN, UserId

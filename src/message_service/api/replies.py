@@ -8,7 +8,7 @@ from starlette.responses import Response
 from message_service.api.answers import json_response
 from message_service.api.context import caller_of, services_of
 from message_service.api.openapi import problems
-from message_service.api.schemas import ReplyShape
+from message_service.api.schemas.replies import ReplyShape
 from message_service.api.sse import EventStream
 from message_service.api.wire import found_reply_json, reply_json
 from message_service.errors import RelayUnavailable, ReplyNotFound
