@@ -1,43 +1,21 @@
-"""All metrics by name, and the wrappers that feed them: what they measure knows nothing of it."""
+"""All metrics by name. `metered` feeds most of them: what they measure knows nothing of it."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
-from functools import partial
-from time import monotonic, perf_counter
+from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-from message_service.errors import ClaimLost, ProviderError, RelayUnavailable, StoreUnavailable
-from message_service.ids import ConversationKey
+from message_service.errors import ClaimLost, RelayUnavailable, StoreUnavailable
 from message_service.messages.line import Disagreement
-from message_service.messages.reply import Attempt, Outcome, Reply, ReplyError, ReplyStatus, Spending, WorkKind
-from message_service.providers.provider import Finished, Prompt, Started, TextDelta
-from message_service.providers.router import Router, RoutingPolicy
-from message_service.providers.routing.breaker import BreakerState
-from message_service.providers.routing.retry_budget import RetryBudget
-from message_service.providers.routing.run import Restarted, Route, RouterEvent, Switched
-from message_service.providers.routing.shared import SharedBreakers
-from message_service.providers.routing.target import Target
-from message_service.store.accept import Acceptance
-from message_service.store.accept_plan import Submission
+from message_service.messages.reply import Spending, WorkKind
 from message_service.store.backlog import Backlog
-from message_service.store.claim import Claims
-from message_service.store.database import Database
-from message_service.store.ending import Ended
-from message_service.store.finish import Finishing
-from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
-from message_service.store.ledger import Ledger
-from message_service.store.repair import Repaired, Repairs
 from message_service.work.queue import WorkQueue
 
 _PREFIX = "message_service"
 _HTTP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
-# The buckets of OpenTelemetry's conventions for generative AI.
 _MOST_MODELS = 50
+# The buckets of OpenTelemetry's conventions for generative AI.
 _MODEL_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-
-_BREAKER_VALUES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
 class Metrics:
@@ -165,164 +143,3 @@ class Metrics:
 
     def _histogram(self, name: str, meaning: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"{_PREFIX}_{name}", meaning, labels, buckets=buckets, registry=self.registry)
-
-
-class MeteredAcceptance(Acceptance):
-    def __init__(self, database: Database, idempotency: IdempotencyRecords, metrics: Metrics) -> None:
-        super().__init__(database, idempotency)
-        self._metrics = metrics
-
-    async def accept(self, submission: Submission) -> Accepted:
-        accepted = await super().accept(submission)
-        if submission.message is not None and not accepted.is_replay:
-            self._metrics.messages_accepted.labels(accepted.message.role.value).inc()
-        return accepted
-
-
-class MeteredIdempotency(IdempotencyRecords):
-    def __init__(self, database: Database, metrics: Metrics) -> None:
-        super().__init__(database)
-        self._metrics = metrics
-
-    async def find(self, claim: IdempotencyClaim) -> Accepted | None:
-        first = await super().find(claim)
-        if first is not None:
-            self._metrics.idempotent_replays.inc()
-        return first
-
-
-class MeteredFinishing(Finishing):
-    def __init__(self, database: Database, metrics: Metrics) -> None:
-        super().__init__(database)
-        self._metrics = metrics
-
-    async def finish(self, claimed: Reply, outcome: Outcome) -> Ended:
-        ended = await super().finish(claimed, outcome)
-        self._metrics.spent(outcome.spent)
-        status, provider = ended.reply.status.value, ended.reply.provider or "none"
-        self._metrics.replies_ended.labels(status, provider).inc()
-        if ended.reply.status is ReplyStatus.FAILED:
-            self._metrics.dead_letters.labels(ended.reply.error.code if ended.reply.error else "unknown").inc()
-        if ended.reply.finished_at is not None:
-            seconds = (ended.reply.finished_at - ended.reply.created_at).total_seconds()
-            self._metrics.reply_seconds.labels(status).observe(max(0, seconds))
-        return ended
-
-
-class MeteredClaims(Claims):
-    def __init__(self, database: Database, metrics: Metrics, *, lease_seconds: float) -> None:
-        super().__init__(database, lease_seconds=lease_seconds)
-        self._metrics = metrics
-
-    async def hand_back(
-        self,
-        claimed: Reply,
-        *,
-        delay_seconds: float,
-        is_attempt_counted: bool,
-        why: ReplyError | None = None,
-        spent: Sequence[Spending] = (),
-        attempt_log: Sequence[Attempt] = (),
-    ) -> bool:
-        was_ours = await super().hand_back(
-            claimed,
-            delay_seconds=delay_seconds,
-            is_attempt_counted=is_attempt_counted,
-            why=why,
-            spent=spent,
-            attempt_log=attempt_log,
-        )
-        if was_ours:
-            self._metrics.spent(spent)
-        return was_ours
-
-
-class MeteredLedger(Ledger):
-    def __init__(self, database: Database, metrics: Metrics) -> None:
-        super().__init__(database)
-        self._metrics = metrics
-
-    async def book_late(self, claimed: Reply, spent: Sequence[Spending]) -> None:
-        await super().book_late(claimed, spent)
-        # Where they were booked before, nobody heard of it, so nobody counted them.
-        self._metrics.spent(spent)
-
-
-class MeteredRepairs(Repairs):
-    def __init__(self, database: Database, metrics: Metrics) -> None:
-        super().__init__(database)
-        self._metrics = metrics
-
-    async def repair(self, key: ConversationKey) -> Repaired | None:
-        repaired = await super().repair(key)
-        for what in repaired.disagreements if repaired is not None else ():
-            self._metrics.invariant_repairs.labels(what.value).inc()
-        return repaired
-
-
-class MeteredRouter(Router):
-    def __init__(
-        self,
-        targets: Sequence[Target],
-        policy: RoutingPolicy | None = None,
-        *,
-        metrics: Metrics,
-        shared: SharedBreakers | None = None,
-        budget: RetryBudget | None = None,
-    ) -> None:
-        super().__init__(targets, policy, shared=shared, budget=budget)
-        self._metrics = metrics
-        for target in targets:
-            metrics.provider_in_flight.labels(target.name).set_function(partial(_in_flight, target))
-            metrics.provider_breaker.labels(target.name).set_function(partial(_breaker, target))
-
-    async def stream(self, prompt: Prompt, route: Route | None = None) -> AsyncGenerator[RouterEvent, None]:
-        attempt = _Attempt(self._metrics)
-        async with aclosing(super().stream(prompt, route)) as events:
-            try:
-                async for event in events:
-                    attempt.see(event)
-                    yield event
-            except ProviderError as fault:
-                self._metrics.provider_errors.labels(fault.provider, fault.code).inc()
-                raise
-
-
-def _in_flight(target: Target) -> float:
-    return target.in_flight
-
-
-def _breaker(target: Target) -> float:
-    state = BreakerState.CLOSED if target.breaker is None else target.breaker.state(monotonic())
-    return _BREAKER_VALUES[state]
-
-
-class _Attempt:
-    """Watches the events of one reply's attempts go by."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._began_at = perf_counter()
-        self._provider = "unknown"
-        self._has_text = False
-
-    def see(self, event: RouterEvent) -> None:
-        metrics = self._metrics
-        if isinstance(event, TextDelta):
-            if not self._has_text:
-                self._has_text = True
-                metrics.provider_first_token_seconds.labels(self._provider).observe(self._seconds())
-        elif isinstance(event, Finished):
-            metrics.provider_seconds.labels(self._provider).observe(self._seconds())
-        elif isinstance(event, Switched):
-            metrics.provider_errors.labels(event.from_provider, event.reason).inc()
-            metrics.provider_switches.labels(event.from_provider, event.to_provider).inc()
-            self._began_at = perf_counter()
-            self._has_text = False
-        elif isinstance(event, Restarted):
-            metrics.provider_restarts.labels(self._provider).inc()
-        elif isinstance(event, Started):
-            self._provider = event.provider
-
-    def _seconds(self) -> float:
-        return perf_counter() - self._began_at

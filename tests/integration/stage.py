@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from message_service import wiring
 from message_service.context.tokens import TokenCounter
 from message_service.embedded.servers import EmbeddedServers
 from message_service.ids import ConversationId, ReplyId
@@ -21,7 +20,10 @@ from message_service.relay import Relay
 from message_service.settings import Settings
 from message_service.store.database import Database
 from message_service.store.replies import ReplyWithMessage
-from message_service.wiring import ApiServices, open_api, open_worker
+from message_service.wiring import api as api_wiring
+from message_service.wiring import worker as worker_wiring
+from message_service.wiring.api import ApiServices, open_api
+from message_service.wiring.worker import open_worker
 from message_service.work import queue as queue_module
 from message_service.work.worker import Worker
 from tests.fixtures.samples import CONVERSATION, USER
@@ -150,7 +152,8 @@ def stores_of_the_stage(
     # A worker's reader looks up this often to see whether it is to stop.
     monkeypatch.setattr(queue_module, "BLOCK_SECONDS", 0.1)
     # One for all: building it takes longer than most of these tests.
-    monkeypatch.setattr(wiring, "TokenCounter", lambda: token_counter)
+    for part in (api_wiring, worker_wiring):
+        monkeypatch.setattr(part, "TokenCounter", lambda: token_counter)
     return {
         "mongodb_url": servers.mongodb_url,
         "mongodb_database": database.database.name,

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from message_service import wiring
 from message_service.ids import ConversationId
 from message_service.messages.reply import ReplyStatus
 from message_service.providers.routing.retry_budget import RetryBudget
+from message_service.wiring import worker as worker_wiring
 from tests.contract.providers.fault_server import (
     DONE,
     FaultServer,
@@ -112,7 +112,7 @@ async def stage(stores_of_the_stage: dict[str, Any], model_servers: list[FaultyS
 async def test_every_reply_ends_whole_or_marked_within_its_deadline_when_providers_die(
     stage: Stage, model_servers: list[FaultyServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wiring, "RetryBudget", CountedBudget)
+    monkeypatch.setattr(worker_wiring, "RetryBudget", CountedBudget)
     loop = asyncio.get_running_loop()
 
     async def has_ended() -> bool:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from message_service import wiring
 from message_service.clock import now
 from message_service.ids import ConversationId
 from message_service.messages.reply import Asked, Reply
 from message_service.metrics import Metrics
 from message_service.store.database import Database, Row
 from message_service.store.usage_report import TOKEN_FIELDS, Dimension, UsageQuery, UsageReports
+from message_service.wiring import api as api_wiring
+from message_service.wiring import worker as worker_wiring
 from tests.fixtures.samples import USER
 from tests.fixtures.upstream import run_model_server
 from tests.integration.stage import Stage, open_stage
@@ -39,7 +40,8 @@ def registries(monkeypatch: pytest.MonkeyPatch) -> list[Metrics]:
         opened.append(Metrics())
         return opened[-1]
 
-    monkeypatch.setattr(wiring, "Metrics", open_metrics)
+    for part in (api_wiring, worker_wiring):
+        monkeypatch.setattr(part, "Metrics", open_metrics)
     return opened
 
 

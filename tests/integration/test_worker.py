@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from message_service import wiring
 from message_service.ids import ConversationId, MessageId, ReplyId, WorkerId, conversation_key
 from message_service.live.event import Reset
 from message_service.live.writer import LiveWriter
@@ -15,7 +14,8 @@ from message_service.messages.reply import Reply, ReplyStatus, WorkKind, first_t
 from message_service.metrics import Metrics
 from message_service.relay import Relay
 from message_service.store.database import Database
-from message_service.wiring import open_worker
+from message_service.wiring import worker as worker_wiring
+from message_service.wiring.worker import open_worker
 from message_service.work.queue import Depth
 from tests.fixtures.redis_faults import nobodys_url
 from tests.fixtures.samples import USER, completed
@@ -153,7 +153,7 @@ async def test_writing_stops_when_the_claim_is_lost(
     stage: Stage, steps: Steps, is_told_by_the_channel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     metrics = Metrics()
-    monkeypatch.setattr(wiring, "Metrics", lambda: metrics)
+    monkeypatch.setattr(worker_wiring, "Metrics", lambda: metrics)
     async with stage.worker(lease_seconds=300 if is_told_by_the_channel else 1) as worker:
         reply = await stage.ask(LONG)
         await stage.has_text(reply)

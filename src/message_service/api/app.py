@@ -26,7 +26,8 @@ from message_service.api.errors import problem_response
 from message_service.api.fast_lane import FastLane
 from message_service.api.openapi import document
 from message_service.api.patience import Patience
-from message_service.api.schemas import CreateMessage, ReplyRequest, SetLimits
+from message_service.api.schemas.asking import CreateMessage, ReplyRequest
+from message_service.api.schemas.budgets import SetLimits
 from message_service.errors import (
     BodyTooLarge,
     MalformedRequest,
@@ -34,7 +35,7 @@ from message_service.errors import (
     MethodNotAllowed,
     RouteNotFound,
 )
-from message_service.wiring import ApiServices
+from message_service.wiring.api import ApiServices
 
 _ROUTERS = (
     messages.router,

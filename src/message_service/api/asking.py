@@ -7,7 +7,7 @@ import orjson
 from fastapi import Request
 
 from message_service.api.caller import Caller
-from message_service.api.schemas import CreateMessage, ReplyRequest
+from message_service.api.schemas.asking import CreateMessage, ReplyRequest
 from message_service.errors import FieldFault, ValidationFailed
 from message_service.messages.reply import Asked
 from message_service.settings import Settings

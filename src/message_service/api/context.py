@@ -7,7 +7,7 @@ from starlette.requests import Request
 from message_service.api.caller import Caller, identify
 from message_service.errors import MessageNotFound
 from message_service.ids import MessageId, is_own_id
-from message_service.wiring import ApiServices
+from message_service.wiring.api import ApiServices
 
 
 def services_of(request: Request) -> ApiServices:

@@ -10,7 +10,8 @@ from message_service.api.body import check_query
 from message_service.api.caller import Caller, CallerRole
 from message_service.api.context import caller_of, services_of
 from message_service.api.openapi import problems, query_parameters
-from message_service.api.schemas import DeadLetterQuery, DeadLetterShape, DeadLettersShape, ReplyShape
+from message_service.api.schemas.dead_letters import DeadLetterQuery, DeadLetterShape, DeadLettersShape
+from message_service.api.schemas.replies import ReplyShape
 from message_service.api.wire import dead_letter_json, reply_json
 from message_service.errors import DeadLetterNotFound, InvalidCursor
 from message_service.ids import ReplyId, UserId, is_own_id

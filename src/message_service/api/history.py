@@ -10,7 +10,7 @@ from message_service.api.body import check_query
 from message_service.api.context import caller_of, services_of
 from message_service.api.cursor import decode_cursor, encode_cursor, is_cursor
 from message_service.api.openapi import problems, query_parameters
-from message_service.api.schemas import PageQuery, PageShape
+from message_service.api.schemas.pages import PageQuery, PageShape
 from message_service.api.wire import reply_json, stored_message_json
 from message_service.errors import FieldFault, InvalidCursor, ValidationFailed
 from message_service.ids import CharacterId, ConversationId, MessageId, conversation_key, is_own_id

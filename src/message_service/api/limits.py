@@ -12,13 +12,13 @@ from message_service.api.body import read_json
 from message_service.api.caller import CallerRole
 from message_service.api.context import caller_of, services_of
 from message_service.api.openapi import problems, request_body
-from message_service.api.schemas import BudgetShape, SetLimits
+from message_service.api.schemas.budgets import BudgetShape, SetLimits
 from message_service.clock import rfc3339
 from message_service.errors import BudgetsOff, FieldFault, ValidationFailed
 from message_service.ids import EXTERNAL_ID_PATTERN, UserId
 from message_service.logs import log
 from message_service.messages.budget import Account, Limits, Span
-from message_service.wiring import ApiServices
+from message_service.wiring.api import ApiServices
 
 router = APIRouter(prefix="/v1/admin/limits", tags=["usage"])
 

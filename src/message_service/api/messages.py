@@ -9,7 +9,9 @@ from message_service.api.body import read_json
 from message_service.api.caller import Caller, CallerRole
 from message_service.api.context import caller_of, message_id_of, services_of
 from message_service.api.openapi import problems, request_body
-from message_service.api.schemas import AcceptedShape, CreateMessage, MessageShape
+from message_service.api.schemas.asking import CreateMessage
+from message_service.api.schemas.messages import MessageShape
+from message_service.api.schemas.replies import AcceptedShape
 from message_service.api.wire import message_json
 from message_service.errors import FieldFault, MessageImmutable, ValidationFailed
 from message_service.ids import CharacterId, ConversationId, MessageId

@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from message_service.api.errors import PROBLEM_TYPE, TABLE
-from message_service.api.schemas import ProblemShape
+from message_service.api.schemas.problems import ProblemShape
 
 _DESCRIPTION = (
     "Stores the messages of a character-chat platform and answers them. A 2xx to a post means that the message is "

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from message_service.api.context import services_of
-from message_service.api.schemas import ReadyShape
+from message_service.api.schemas.operations import ReadyShape
 from message_service.errors import MessageServiceError, StoreUnavailable
 from message_service.store.backlog import Backlog
 

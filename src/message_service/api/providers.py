@@ -8,7 +8,7 @@ from starlette.responses import Response
 from message_service.api.answers import json_response
 from message_service.api.context import caller_of, services_of
 from message_service.api.openapi import problems
-from message_service.api.schemas import ProvidersShape
+from message_service.api.schemas.operations import ProvidersShape
 from message_service.errors import RelayUnavailable
 from message_service.providers.routing.board import read_board, together
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from message_service.api.answers import json_response
 from message_service.api.context import caller_of, services_of
 from message_service.api.openapi import problems
-from message_service.api.schemas import ReplyShape
+from message_service.api.schemas.replies import ReplyShape
 from message_service.api.sse import EventStream
 from message_service.api.wire import found_reply_json, reply_json
 from message_service.errors import RelayUnavailable, ReplyNotFound
@@ -17,7 +17,7 @@ from message_service.journey.cancel import cancel
 from message_service.journey.watch import has_seen_the_end
 from message_service.live.event import START, Position
 from message_service.messages.reply import ReplyStatus
-from message_service.wiring import ApiServices
+from message_service.wiring.api import ApiServices
 
 router = APIRouter(prefix="/v1/replies", tags=["replies"])
 

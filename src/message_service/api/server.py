@@ -13,7 +13,7 @@ from message_service.collector import tune_collector
 from message_service.errors import StartRefused
 from message_service.logs import configure_logs, log
 from message_service.settings import Settings
-from message_service.wiring import ApiServices, open_api
+from message_service.wiring.api import ApiServices, open_api
 
 _GRACE_SECONDS = 2
 _BACKLOG = 2048

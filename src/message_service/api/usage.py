@@ -16,7 +16,7 @@ from message_service.api.body import check_query
 from message_service.api.caller import Caller, CallerRole
 from message_service.api.context import caller_of, services_of
 from message_service.api.openapi import problems, query_parameters
-from message_service.api.schemas import UsagePageQuery, UsagePageShape
+from message_service.api.schemas.usage import UsagePageQuery, UsagePageShape
 from message_service.clock import now, rfc3339
 from message_service.errors import FieldFault, InvalidCursor, ValidationFailed
 from message_service.ids import UserId

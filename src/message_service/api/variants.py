@@ -8,7 +8,8 @@ from message_service.api.asking import asked_of, claim_of
 from message_service.api.body import read_json
 from message_service.api.context import caller_of, message_id_of, services_of
 from message_service.api.openapi import problems, request_body
-from message_service.api.schemas import AcceptedShape, RepliesShape, ReplyRequest
+from message_service.api.schemas.asking import ReplyRequest
+from message_service.api.schemas.replies import AcceptedShape, RepliesShape
 from message_service.api.wire import found_reply_json
 from message_service.journey.submit import ask_again
 

@@ -92,7 +92,7 @@ def _run(act: Callable[[Any], Awaitable[Any]]) -> Any:
     from message_service.cli.server_urls import with_server_urls
     from message_service.logs import configure_logs
     from message_service.settings import load_settings
-    from message_service.wiring import open_api
+    from message_service.wiring.api import open_api
 
     settings = with_server_urls(load_settings())
     # To standard error: standard output is for what was asked.

@@ -79,7 +79,7 @@ def work(
     from message_service.cli.open_files import raise_open_files_limit
     from message_service.cli.standby import await_order
     from message_service.settings import load_settings
-    from message_service.wiring import run_worker
+    from message_service.wiring.worker import run_worker
 
     raise_open_files_limit()
     worker_id, replaced = WorkerId(id_) if id_ else None, WorkerId(replaces) if replaces else None

@@ -12,7 +12,7 @@ from message_service.providers.routing.board import TargetReport, read_board, re
 from message_service.providers.routing.run import Route
 from message_service.relay import open_relay
 from message_service.settings import Settings
-from message_service.wiring import open_router
+from message_service.wiring.routing import open_router
 
 _TEST_PROMPT = "Answer with the one word: ready."
 _TEST_OUTPUT_TOKENS = 64

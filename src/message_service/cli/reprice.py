@@ -7,7 +7,7 @@ from message_service.journey.reprice import Repriced, reprice
 from message_service.settings import Settings
 from message_service.store.corrections import Corrections
 from message_service.usage.prices import load_prices
-from message_service.wiring import open_stores
+from message_service.wiring.stores import open_stores
 
 _NANO = 1_000_000_000
 

@@ -63,12 +63,10 @@ class WorkerStarts:
 
 
 def await_order() -> tuple[WorkerId, WorkerId | None]:
-    """In the standby: load what a worker needs, then wait to be told who to be and whom to replace.
+    """In the standby, once what a worker needs is loaded: wait to be told who to be and whom to replace.
 
     Exits when whoever would tell it is gone.
     """
-    from message_service.providers import anthropic, lm_studio, openai, scripted, upstream  # noqa: F401  # to be loaded
-
     order = sys.stdin.readline()
     if not order.endswith("\n"):
         sys.exit(0)

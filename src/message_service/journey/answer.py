@@ -4,65 +4,21 @@ claim -> context window -> provider stream -> live channel -> finish -> nudge th
 """
 
 import asyncio
-from dataclasses import dataclass, replace
 
-from message_service.clock import now
-from message_service.context.calibration import TokenRatios, Trim, trimmed
-from message_service.context.tokens import TokenCounter
-from message_service.context.window import Budget
-from message_service.errors import (
-    ClaimLost,
-    ContextTooLong,
-    MessageNotFound,
-    ProviderError,
-    RelayUnavailable,
-    StoreUnavailable,
-)
-from message_service.ids import ReplyId, WorkerId
-from message_service.journey.compose import compose
+from message_service.errors import ClaimLost, MessageNotFound, ProviderError, RelayUnavailable, StoreUnavailable
+from message_service.ids import ReplyId
 from message_service.journey.draft import Draft
 from message_service.journey.tally import Tally
-from message_service.live.channel import Channel
+from message_service.journey.writing import WritingDesk, remaining_seconds, write
 from message_service.live.writer import LiveWriter
 from message_service.logs import log
-from message_service.messages.message import MAX_CONTENT_CHARACTERS
 from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus, first_take
-from message_service.providers.provider import Finished, Prompt, Started, TextDelta
-from message_service.providers.router import Router
-from message_service.providers.routing.run import Restarted, Route, Switched
-from message_service.safety.sanitise import PieceSanitiser
-from message_service.store.claim import Claims
 from message_service.store.ending import Ended
-from message_service.store.finish import Finishing
-from message_service.store.ledger import Ledger
-from message_service.store.path import PathReader
-from message_service.usage.prices import PriceTable
-from message_service.work.held import HeldReplies, Hold, StopReason
-from message_service.work.queue import WorkQueue
-from message_service.work.retry import RetryPolicy, TryAgain
+from message_service.work.held import Hold, StopReason
+from message_service.work.retry import TryAgain
 
 _PAUSE_BEFORE_FINISHING_AGAIN_SECONDS = 0.2
 _TRIED_TOO_OFTEN = ReplyError("too_many_attempts", "The reply was tried too often without an end.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WritingDesk:
-    """What answering needs."""
-
-    worker_id: WorkerId
-    claims: Claims
-    path: PathReader
-    counter: TokenCounter
-    prices: PriceTable
-    budget: Budget
-    ratios: TokenRatios
-    router: Router
-    channel: Channel
-    finishing: Finishing
-    ledger: Ledger
-    queue: WorkQueue
-    held: HeldReplies
-    retry: RetryPolicy
 
 
 async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
@@ -78,7 +34,7 @@ async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
             desk.channel,
             claimed.id,
             take=first_take(claimed.epoch),
-            kept_seconds=max(60, int(_remaining_seconds(claimed)) + 60),
+            kept_seconds=max(60, int(remaining_seconds(claimed)) + 60),
         ),
         Tally(desk.counter, desk.prices),
     )
@@ -108,15 +64,15 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
     if claimed.is_cancel_requested:
         draft.writer.write(earlier_text)
         return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
-    if _remaining_seconds(claimed) <= 0:
+    if remaining_seconds(claimed) <= 0:
         return draft.failed(_late(claimed))
     if claimed.attempts > desk.retry.max_attempts:
         return draft.failed(_TRIED_TOO_OFTEN)
 
-    writing = asyncio.create_task(_write(claimed, draft, desk))
+    writing = asyncio.create_task(write(claimed, draft, desk))
     hold.write_in(writing)
     try:
-        async with asyncio.timeout(_remaining_seconds(claimed)):
+        async with asyncio.timeout(remaining_seconds(claimed)):
             await writing
     except ProviderError as error:
         return await _after_failure(claimed, draft, error, desk)
@@ -131,78 +87,6 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
         raise
     status = ReplyStatus.COMPLETED if draft.finish_reason is FinishReason.STOP else ReplyStatus.INCOMPLETE
     return draft.ended(desk.counter, status, draft.finish_reason)
-
-
-async def _write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
-    """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`, `MessageNotFound`.
-
-    A prompt that is too long is trimmed once more by what the provider told, which nobody sees.
-    """
-    trim = Trim(desk.budget, desk.ratios.of(claimed.asked.model))
-    route = _route(claimed, draft)
-    prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
-    try:
-        await _stream(claimed, prompt, route, draft, desk)
-    except ContextTooLong as told:
-        if draft.writer.text:
-            raise
-        trim = trimmed(
-            trim,
-            counted_tokens=prompt.prompt_tokens / trim.ratio,
-            told_prompt_tokens=told.prompt_tokens,
-            told_context_tokens=told.context_tokens,
-        )
-        prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
-        await _stream(claimed, prompt, replace(route, is_last_trim=True), draft, desk)
-    usage = draft.tally.usage
-    if draft.model is not None and usage is not None and not usage.is_estimated:
-        desk.ratios.learn(
-            draft.model,
-            counted_tokens=prompt.prompt_tokens / trim.ratio,
-            reported_tokens=usage.input_tokens,
-        )
-
-
-def _route(claimed: Reply, draft: Draft) -> Route:
-    return Route(
-        provider=claimed.asked.provider,
-        strategy=claimed.asked.strategy,
-        deadline=asyncio.get_running_loop().time() + _remaining_seconds(claimed),
-        attempts=draft.attempts,
-    )
-
-
-async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, desk: WritingDesk) -> None:
-    draft.tally.prompt_tokens = prompt.prompt_tokens
-    clean = PieceSanitiser()
-    room = MAX_CONTENT_CHARACTERS
-    stream = desk.router.stream(prompt, route)
-    try:
-        async for event in stream:
-            if draft.writer.is_refused:
-                raise ClaimLost
-            draft.tally.see(event)
-            match event:
-                case TextDelta(text):
-                    piece = clean.feed(text)[:room]
-                    room -= len(piece)
-                    draft.writer.write(piece)
-                    if room == 0:
-                        draft.finish_reason = FinishReason.LENGTH
-                        return
-                case Started(provider, model):
-                    draft.provider, draft.model = provider, model
-                    draft.writer.began(provider, model, claimed.attempts)
-                case Switched(from_provider, to_provider, reason):
-                    draft.writer.switched(from_provider, to_provider, reason)
-                case Restarted(reason):
-                    draft.begin_again(reason)
-                    clean, room = PieceSanitiser(), MAX_CONTENT_CHARACTERS
-                case Finished(reason):
-                    draft.finish_reason = reason
-    finally:
-        # At once, not when the garbage is collected: this closes the provider's connection.
-        await stream.aclose()
 
 
 async def _earlier_text(claimed: Reply, desk: WritingDesk) -> str:
@@ -233,7 +117,7 @@ async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, des
         # Text was shown: keeping it, marked incomplete, beats mixing it with another answer.
         return draft.ended(desk.counter, ReplyStatus.INCOMPLETE, FinishReason.ERROR, _told(error))
     decision = desk.retry.decide(
-        error, attempts=claimed.attempts, claims=claimed.epoch, remaining_seconds=_remaining_seconds(claimed)
+        error, attempts=claimed.attempts, claims=claimed.epoch, remaining_seconds=remaining_seconds(claimed)
     )
     if isinstance(decision, TryAgain):
         is_ours = await desk.claims.hand_back(
@@ -274,7 +158,7 @@ async def _finish(hold: Hold, outcome: Outcome, desk: WritingDesk) -> Ended:
         try:
             return await desk.finishing.finish(hold.claimed, outcome)
         except StoreUnavailable:
-            if hold.stop_reason is StopReason.LOST or _remaining_seconds(hold.claimed) <= 0:
+            if hold.stop_reason is StopReason.LOST or remaining_seconds(hold.claimed) <= 0:
                 raise
             await asyncio.sleep(_PAUSE_BEFORE_FINISHING_AGAIN_SECONDS)
 
@@ -292,10 +176,6 @@ async def _book_late(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
 def _told(error: ProviderError) -> ReplyError:
     """For whoever asked: the kind of failure, without the provider's own words."""
     return ReplyError(error.code, error.sentence)
-
-
-def _remaining_seconds(claimed: Reply) -> float:
-    return (claimed.deadline - now()).total_seconds()
 
 
 def _tell(ended: Ended) -> None:

@@ -7,7 +7,7 @@ import pytest
 from message_service.metrics import Metrics
 from message_service.providers.provider import TextDelta
 from message_service.settings import Settings
-from message_service.wiring import open_router
+from message_service.wiring.routing import open_router
 from tests.contract.providers.adapters import KEY
 from tests.contract.providers.fault_server import FaultServer, answer, lm_studio_models, stream_head
 from tests.contract.providers.reading import prompt, read

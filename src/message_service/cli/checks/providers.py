@@ -2,7 +2,7 @@
 
 from message_service.cli.checks.finding import Finding, Subject
 from message_service.metrics import Metrics
-from message_service.wiring import open_router
+from message_service.wiring.routing import open_router
 
 
 async def check_providers(subject: Subject) -> list[Finding]:

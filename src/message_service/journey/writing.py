@@ -1,0 +1,125 @@
+"""One attempt at the text of a reply: context window -> provider stream -> live channel. How it ends is `answer`'s."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from message_service.clock import now
+from message_service.context.calibration import TokenRatios, Trim, trimmed
+from message_service.context.tokens import TokenCounter
+from message_service.context.window import Budget
+from message_service.errors import ClaimLost, ContextTooLong
+from message_service.ids import WorkerId
+from message_service.journey.compose import compose
+from message_service.journey.draft import Draft
+from message_service.live.channel import Channel
+from message_service.messages.message import MAX_CONTENT_CHARACTERS
+from message_service.messages.reply import FinishReason, Reply
+from message_service.providers.provider import Finished, Prompt, Started, TextDelta
+from message_service.providers.router import Router
+from message_service.providers.routing.run import Restarted, Route, Switched
+from message_service.safety.sanitise import PieceSanitiser
+from message_service.store.claim import Claims
+from message_service.store.finish import Finishing
+from message_service.store.ledger import Ledger
+from message_service.store.path import PathReader
+from message_service.usage.prices import PriceTable
+from message_service.work.held import HeldReplies
+from message_service.work.queue import WorkQueue
+from message_service.work.retry import RetryPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritingDesk:
+    """What answering needs."""
+
+    worker_id: WorkerId
+    claims: Claims
+    path: PathReader
+    counter: TokenCounter
+    prices: PriceTable
+    budget: Budget
+    ratios: TokenRatios
+    router: Router
+    channel: Channel
+    finishing: Finishing
+    ledger: Ledger
+    queue: WorkQueue
+    held: HeldReplies
+    retry: RetryPolicy
+
+
+async def write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
+    """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`, `MessageNotFound`.
+
+    A prompt that is too long is trimmed once more by what the provider told, which nobody sees.
+    """
+    trim = Trim(desk.budget, desk.ratios.of(claimed.asked.model))
+    route = _route(claimed, draft)
+    prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
+    try:
+        await _stream(claimed, prompt, route, draft, desk)
+    except ContextTooLong as told:
+        if draft.writer.text:
+            raise
+        trim = trimmed(
+            trim,
+            counted_tokens=prompt.prompt_tokens / trim.ratio,
+            told_prompt_tokens=told.prompt_tokens,
+            told_context_tokens=told.context_tokens,
+        )
+        prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
+        await _stream(claimed, prompt, replace(route, is_last_trim=True), draft, desk)
+    usage = draft.tally.usage
+    if draft.model is not None and usage is not None and not usage.is_estimated:
+        desk.ratios.learn(
+            draft.model,
+            counted_tokens=prompt.prompt_tokens / trim.ratio,
+            reported_tokens=usage.input_tokens,
+        )
+
+
+def _route(claimed: Reply, draft: Draft) -> Route:
+    return Route(
+        provider=claimed.asked.provider,
+        strategy=claimed.asked.strategy,
+        deadline=asyncio.get_running_loop().time() + remaining_seconds(claimed),
+        attempts=draft.attempts,
+    )
+
+
+async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, desk: WritingDesk) -> None:
+    draft.tally.prompt_tokens = prompt.prompt_tokens
+    clean = PieceSanitiser()
+    room = MAX_CONTENT_CHARACTERS
+    stream = desk.router.stream(prompt, route)
+    try:
+        async for event in stream:
+            if draft.writer.is_refused:
+                raise ClaimLost
+            draft.tally.see(event)
+            match event:
+                case TextDelta(text):
+                    piece = clean.feed(text)[:room]
+                    room -= len(piece)
+                    draft.writer.write(piece)
+                    if room == 0:
+                        draft.finish_reason = FinishReason.LENGTH
+                        return
+                case Started(provider, model):
+                    draft.provider, draft.model = provider, model
+                    draft.writer.began(provider, model, claimed.attempts)
+                case Switched(from_provider, to_provider, reason):
+                    draft.writer.switched(from_provider, to_provider, reason)
+                case Restarted(reason):
+                    draft.begin_again(reason)
+                    clean, room = PieceSanitiser(), MAX_CONTENT_CHARACTERS
+                case Finished(reason):
+                    draft.finish_reason = reason
+    finally:
+        # At once, not when the garbage is collected: this closes the provider's connection.
+        await stream.aclose()
+
+
+def remaining_seconds(claimed: Reply) -> float:
+    """Until its deadline; negative once that is over."""
+    return (claimed.deadline - now()).total_seconds()

@@ -1,0 +1,1 @@
+"""What is measured, each wrapped in what counts it."""

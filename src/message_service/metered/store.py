@@ -1,0 +1,109 @@
+"""The steps of the store, counted."""
+
+from collections.abc import Sequence
+
+from message_service.ids import ConversationKey
+from message_service.messages.reply import Attempt, Outcome, Reply, ReplyError, ReplyStatus, Spending
+from message_service.metrics import Metrics
+from message_service.store.accept import Acceptance
+from message_service.store.accept_plan import Submission
+from message_service.store.claim import Claims
+from message_service.store.database import Database
+from message_service.store.ending import Ended
+from message_service.store.finish import Finishing
+from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
+from message_service.store.ledger import Ledger
+from message_service.store.repair import Repaired, Repairs
+
+
+class MeteredAcceptance(Acceptance):
+    def __init__(self, database: Database, idempotency: IdempotencyRecords, metrics: Metrics) -> None:
+        super().__init__(database, idempotency)
+        self._metrics = metrics
+
+    async def accept(self, submission: Submission) -> Accepted:
+        accepted = await super().accept(submission)
+        if submission.message is not None and not accepted.is_replay:
+            self._metrics.messages_accepted.labels(accepted.message.role.value).inc()
+        return accepted
+
+
+class MeteredIdempotency(IdempotencyRecords):
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        super().__init__(database)
+        self._metrics = metrics
+
+    async def find(self, claim: IdempotencyClaim) -> Accepted | None:
+        first = await super().find(claim)
+        if first is not None:
+            self._metrics.idempotent_replays.inc()
+        return first
+
+
+class MeteredFinishing(Finishing):
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        super().__init__(database)
+        self._metrics = metrics
+
+    async def finish(self, claimed: Reply, outcome: Outcome) -> Ended:
+        ended = await super().finish(claimed, outcome)
+        self._metrics.spent(outcome.spent)
+        status, provider = ended.reply.status.value, ended.reply.provider or "none"
+        self._metrics.replies_ended.labels(status, provider).inc()
+        if ended.reply.status is ReplyStatus.FAILED:
+            self._metrics.dead_letters.labels(ended.reply.error.code if ended.reply.error else "unknown").inc()
+        if ended.reply.finished_at is not None:
+            seconds = (ended.reply.finished_at - ended.reply.created_at).total_seconds()
+            self._metrics.reply_seconds.labels(status).observe(max(0, seconds))
+        return ended
+
+
+class MeteredClaims(Claims):
+    def __init__(self, database: Database, metrics: Metrics, *, lease_seconds: float) -> None:
+        super().__init__(database, lease_seconds=lease_seconds)
+        self._metrics = metrics
+
+    async def hand_back(
+        self,
+        claimed: Reply,
+        *,
+        delay_seconds: float,
+        is_attempt_counted: bool,
+        why: ReplyError | None = None,
+        spent: Sequence[Spending] = (),
+        attempt_log: Sequence[Attempt] = (),
+    ) -> bool:
+        was_ours = await super().hand_back(
+            claimed,
+            delay_seconds=delay_seconds,
+            is_attempt_counted=is_attempt_counted,
+            why=why,
+            spent=spent,
+            attempt_log=attempt_log,
+        )
+        if was_ours:
+            self._metrics.spent(spent)
+        return was_ours
+
+
+class MeteredLedger(Ledger):
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        super().__init__(database)
+        self._metrics = metrics
+
+    async def book_late(self, claimed: Reply, spent: Sequence[Spending]) -> None:
+        await super().book_late(claimed, spent)
+        # Where they were booked before, nobody heard of it, so nobody counted them.
+        self._metrics.spent(spent)
+
+
+class MeteredRepairs(Repairs):
+    def __init__(self, database: Database, metrics: Metrics) -> None:
+        super().__init__(database)
+        self._metrics = metrics
+
+    async def repair(self, key: ConversationKey) -> Repaired | None:
+        repaired = await super().repair(key)
+        for what in repaired.disagreements if repaired is not None else ():
+            self._metrics.invariant_repairs.labels(what.value).inc()
+        return repaired
