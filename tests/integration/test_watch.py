@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from message_service.errors import InvalidPosition
-from message_service.ids import ConversationId
-from message_service.journey.watch import Closed, Sight, Silence, has_seen_the_end
+from message_service.ids import ConversationId, MessageId
+from message_service.journey.watch import Closed, Sight, Silence, has_seen_the_end, watch
 from message_service.live.event import (
     QUEUED,
     START,
@@ -242,3 +242,19 @@ async def test_silence_is_told_when_nothing_happens(stage: Stage, monkeypatch: p
     stage.api.follower.send_away()
     sights = await watching
     assert sum(isinstance(sight, Silence) for sight in sights) > 2
+
+
+async def test_position_does_not_fall_back_when_the_answer_is_hidden_while_it_is_watched(stage: Stage) -> None:
+    reply = await stage.ask("/script tokens=30 rate=max")
+    begun = await stage.found(reply.id)
+    async with stage.worker():
+        await stage.ended(reply)
+    await stage.api.messages.delete(MessageId(reply.id), reply.user_id)
+    # As one that looked before the end, and hears of it only after the hiding.
+    async with stage.api.follower.subscribe(reply.id, after=START) as subscription, asyncio.timeout(10):
+        sights = [sight async for sight in watch(begun, START, subscription=subscription, window=stage.api.window)]
+    assert kinds(sights) == ["Queued", "Began", "Text", "Counted", "Closed"]
+    assert positions(sights) == sorted(set(positions(sights)))
+    last = closed(sights)
+    assert last.found.message is None
+    assert has_seen_the_end(last.found, last.position)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from message_service.errors import InvalidPosition, RelayUnavailable
 from message_service.live.continuity import Continuity, end_of, remainder
-from message_service.live.event import QUEUED, Ended, Placed, Position, Queued
+from message_service.live.event import QUEUED, Ended, Placed, Position, Queued, Step
 from message_service.live.follower import Follower, Subscription
-from message_service.messages.reply import ReplyStatus
+from message_service.messages.reply import Reply, ReplyStatus
 from message_service.store.replies import Replies, ReplyWithMessage
 
 _SILENCE_SECONDS = 2.0
@@ -66,7 +66,13 @@ async def watch(
     text = _text(found)
     for placed in remainder(found.reply, text, continuity.seen):
         yield placed
-    yield Closed(end_of(found.reply, text), found)
+    yield Closed(_end(found.reply, text, continuity.seen), found)
+
+
+def _end(reply: Reply, text: str, seen: Position) -> Position:
+    """Where the stream ends; never before what was shown of a text that was hidden meanwhile."""
+    end = end_of(reply, text)
+    return max(end, Position(seen.take, seen.characters, Step.END)) if seen.take == reply.take else end
 
 
 async def _follow(
