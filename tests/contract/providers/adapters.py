@@ -1,6 +1,6 @@
 """Every adapter that speaks to a server, opened the same way, for tests that hold for all of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import aiohttp
@@ -15,6 +15,8 @@ from message_service.providers.provider import Provider
 from message_service.providers.reply_reader import ReplyReader
 from message_service.providers.reply_stream import Patience
 from message_service.providers.responses import ResponseStream
+from tests.contract.providers.fault_server import FaultServer, Step
+from tests.contract.providers.reading import Reading, assert_in_contract, prompt, read
 
 KEY = "sk-a-key-that-nobody-may-see"
 READERS: dict[str, type[ReplyReader]] = {"chat": ChatStream, "responses": ResponseStream, "messages": MessageStream}
@@ -69,3 +71,13 @@ ADAPTERS = {
     "anthropic": Adapter("messages", "/v1/messages", _anthropic),
     "older_anthropic": Adapter("messages", "/v1/messages", _older_anthropic),
 }
+
+
+async def read_from(
+    session: aiohttp.ClientSession, server: FaultServer, adapter: Adapter, steps: Sequence[Step], **asked: object
+) -> Reading:
+    """What `adapter` makes of `server` playing these steps; `asked` goes into the prompt."""
+    server.routes[adapter.path] = steps
+    reading = await read(adapter(session, server.url).stream(prompt(**asked)))  # type: ignore[arg-type]  # as given
+    assert_in_contract(reading)
+    return reading
