@@ -4,11 +4,9 @@ import asyncio
 import sys
 from collections.abc import Mapping
 
-from tests.contract.providers.fault_server import DONE, FaultServer, delta, lm_studio_models, stream_head
+from tests.contract.providers.fault_server import CHAT, DONE, MODELS, FaultServer, delta, lm_studio_models, stream_head
 from tests.fixtures.service import StartService
 from tests.fixtures.waiting import eventually
-
-CHAT, MODELS = "/v1/chat/completions", "/api/v1/models"
 
 
 async def run(environment: Mapping[str, str], *words: str) -> tuple[int | None, str]:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest_asyncio
 
 from tests.contract.providers.fault_server import (
-    DONE,
+    CHAT,
+    MODELS,
+    WELL,
     FaultServer,
     Pause,
     Step,
@@ -15,14 +17,11 @@ from tests.contract.providers.fault_server import (
     delta,
     lm_studio_models,
     stream_head,
-    usage,
 )
 from tests.fixtures.client import names_of, text_of
 from tests.fixtures.service import Service, StartService
 from tests.fixtures.waiting import eventually
 
-CHAT, MODELS = "/v1/chat/completions", "/api/v1/models"
-WELL: Sequence[Step] = [stream_head(), delta("Hello"), delta(finish="stop"), usage(20, 1), DONE]
 BROKEN: Sequence[Step] = [answer(500, {"error": "It broke"})]
 OPEN_SECONDS = 2
 

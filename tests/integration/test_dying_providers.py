@@ -17,7 +17,9 @@ from message_service.messages.reply import ReplyStatus
 from message_service.providers.routing.retry_budget import RetryBudget
 from message_service.wiring import worker as worker_wiring
 from tests.contract.providers.fault_server import (
+    CHAT,
     DONE,
+    MODELS,
     FaultServer,
     Request,
     Silence,
@@ -31,7 +33,6 @@ from tests.contract.providers.fault_server import (
 from tests.fixtures.waiting import eventually
 from tests.integration.stage import Stage, open_stage, shown_text
 
-CHAT, MODELS = "/v1/chat/completions", "/api/v1/models"
 REPLIES = 500
 WORDS = 50
 DEADLINE_SECONDS = 120

@@ -12,7 +12,10 @@ from message_service.live.event import Began, Placed, ProviderSwitched, Reset
 from message_service.messages.reply import Reply, ReplyStatus
 from message_service.store.replies import ReplyWithMessage
 from tests.contract.providers.fault_server import (
+    CHAT,
     DONE,
+    MODELS,
+    WELL,
     FaultServer,
     Request,
     Step,
@@ -20,14 +23,10 @@ from tests.contract.providers.fault_server import (
     delta,
     lm_studio_models,
     stream_head,
-    usage,
 )
 from tests.fixtures.samples import CONVERSATION, USER
 from tests.fixtures.waiting import eventually
 from tests.integration.stage import Stage, open_stage, positions, shown_text, stored_text
-
-CHAT, MODELS = "/v1/chat/completions", "/api/v1/models"
-WELL: Sequence[Step] = [stream_head(), delta("Hello"), delta(finish="stop"), usage(20, 1), DONE]
 
 
 @pytest_asyncio.fixture

@@ -28,6 +28,9 @@ class Reset:
 
 Step = bytes | Pause | Silence | Reset
 
+CHAT, MODELS = "/v1/chat/completions", "/api/v1/models"
+"""Where an LM Studio is asked."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -164,5 +167,7 @@ def _head(status: int, fields: Mapping[str, str]) -> bytes:
 
 
 DONE = event(b"[DONE]")
+WELL: Sequence[Step] = (stream_head(), delta("Hello"), delta(finish="stop"), usage(20, 1), DONE)
+"""A whole reply of an LM Studio's."""
 UNKNOWN_ADDRESS: Sequence[Step] = (answer(200, {"error": "Unexpected endpoint or method. (GET /)"}),)
 """What LM Studio says at an address it does not know: with status 200."""

@@ -10,6 +10,7 @@ from message_service.errors import ModelUnavailable, ProviderConnectFailed
 from message_service.providers.lm_studio import LmStudioProvider, lm_studio_providers
 from message_service.providers.provider import Started
 from tests.contract.providers.fault_server import (
+    CHAT,
     DONE,
     FaultServer,
     Pause,
@@ -22,7 +23,6 @@ from tests.contract.providers.fault_server import (
 from tests.contract.providers.reading import prompt, read
 from tests.contract.providers.recordings import recording
 
-CHAT = "/v1/chat/completions"
 V1, V0, OPENAI = "/api/v1/models", "/api/v0/models", "/v1/models"
 REPLY = (stream_head(), delta("Hi"), delta(finish="stop"), DONE)
 

@@ -25,6 +25,7 @@ from message_service.messages.reply import FinishReason, Usage
 from message_service.providers.lm_studio import LmStudioProvider
 from message_service.providers.provider import Finished, Prompt, TextDelta, UsageReported
 from tests.contract.providers.fault_server import (
+    CHAT,
     DONE,
     FaultServer,
     Pause,
@@ -41,7 +42,6 @@ from tests.contract.providers.fault_server import (
 from tests.contract.providers.reading import Reading, assert_in_contract, prompt, read
 from tests.contract.providers.recordings import recording
 
-CHAT = "/v1/chat/completions"
 OVERFLOW = "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded with ..."
 CRASH = "The model has crashed without additional information. (Exit code: null)"
 WHOLE = (delta("Hel"), delta("lo"), delta(finish="stop"), usage(5, 2), DONE)

@@ -26,7 +26,9 @@ from message_service.providers.routing.target import Target
 from message_service.providers.scripted import ScriptedProvider
 from message_service.settings import MidstreamPolicy
 from tests.contract.providers.fault_server import (
+    CHAT,
     DONE,
+    MODELS,
     FaultServer,
     Pause,
     Silence,
@@ -38,8 +40,6 @@ from tests.contract.providers.fault_server import (
 )
 from tests.contract.providers.reading import prompt, read
 
-CHAT = "/v1/chat/completions"
-MODELS = "/api/v1/models"
 REPLY: list[Step] = [stream_head(), delta("Hello"), delta(finish="stop"), DONE]
 SCRIPTED = ScriptedProvider(tokens_per_second=10_000)
 
