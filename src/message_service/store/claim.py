@@ -137,21 +137,9 @@ class Claims:
 
         False, and nothing booked: it was no longer ours.
         """
-        logged = {"$ifNull": ["$attempt_log", []]}
-        rows = {"$literal": [attempt_to_row(attempt) for attempt in attempt_log]}
-        setback = {"setback": {"$literal": {"code": why.code, "detail": why.detail}}} if why is not None else {}
-        back: list[dict[str, Any]] = [
-            {
-                "$set": {
-                    "status": "queued",
-                    "not_before": {"$add": ["$$NOW", int(delay_seconds * 1000)]},
-                    "attempts": {"$subtract": ["$attempts", 0 if is_attempt_counted else 1]},
-                    "attempt_log": {"$slice": [{"$concatArrays": [logged, rows]}, -MOST_ATTEMPTS_KEPT]},
-                    **setback,
-                }
-            },
-            {"$unset": ["owner", "lease_until"]},
-        ]
+        back = _handed_back(
+            delay_seconds=delay_seconds, is_attempt_counted=is_attempt_counted, why=why, attempt_log=attempt_log
+        )
 
         async def give(session: AsyncClientSession | None) -> bool:
             result = await self._replies.update_one(
@@ -200,3 +188,24 @@ class Claims:
 
     def _end_of_lease(self) -> dict[str, Any]:
         return {"$add": ["$$NOW", self._lease_milliseconds]}
+
+
+def _handed_back(
+    *, delay_seconds: float, is_attempt_counted: bool, why: ReplyError | None, attempt_log: Sequence[Attempt]
+) -> list[dict[str, Any]]:
+    """The update that makes a running reply a queued one."""
+    logged = {"$ifNull": ["$attempt_log", []]}
+    rows = {"$literal": [attempt_to_row(attempt) for attempt in attempt_log]}
+    setback = {"setback": {"$literal": {"code": why.code, "detail": why.detail}}} if why is not None else {}
+    return [
+        {
+            "$set": {
+                "status": "queued",
+                "not_before": {"$add": ["$$NOW", int(delay_seconds * 1000)]},
+                "attempts": {"$subtract": ["$attempts", 0 if is_attempt_counted else 1]},
+                "attempt_log": {"$slice": [{"$concatArrays": [logged, rows]}, -MOST_ATTEMPTS_KEPT]},
+                **setback,
+            }
+        },
+        {"$unset": ["owner", "lease_until"]},
+    ]
