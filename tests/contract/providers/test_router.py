@@ -13,18 +13,13 @@ from message_service.errors import (
     ProviderOverloaded,
     ProviderRateLimited,
     ProviderRequestInvalid,
-    StreamCut,
 )
 from message_service.messages.reply import FinishReason, Usage
-from message_service.providers.lm_studio import LmStudioProvider, lm_studio_providers
-from message_service.providers.provider import Finished, Provider, Started, TextDelta
-from message_service.providers.router import Router, RoutingPolicy
+from message_service.providers.provider import Finished, Started, TextDelta
+from message_service.providers.router import Router
 from message_service.providers.routing.breaker import Breaker, BreakerPolicy
-from message_service.providers.routing.failover import FailoverPolicy
-from message_service.providers.routing.run import Restarted, Route, Switched
+from message_service.providers.routing.run import Route, Switched
 from message_service.providers.routing.target import Target
-from message_service.providers.scripted import ScriptedProvider
-from message_service.settings import MidstreamPolicy
 from tests.contract.providers.fault_server import (
     CHAT,
     DONE,
@@ -39,28 +34,14 @@ from tests.contract.providers.fault_server import (
     stream_head,
 )
 from tests.contract.providers.reading import prompt, read
+from tests.contract.providers.routers import SCRIPTED, lm_studios, router_of
 
 REPLY: list[Step] = [stream_head(), delta("Hello"), delta(finish="stop"), DONE]
-SCRIPTED = ScriptedProvider(tokens_per_second=10_000)
-
-
-def _router(*providers: Provider, policy: RoutingPolicy | None = None) -> Router:
-    return Router([Target(provider, Breaker(BreakerPolicy())) for provider in providers], policy)
-
-
-def midstream(policy: MidstreamPolicy) -> RoutingPolicy:
-    return RoutingPolicy(failover=FailoverPolicy(midstream=policy))
-
-
-def _lm_studio(
-    session: aiohttp.ClientSession, *servers: FaultServer, model: str | None = "fault"
-) -> tuple[LmStudioProvider, ...]:
-    return lm_studio_providers(session, [server.url for server in servers], None, model, 10, 10)
 
 
 async def test_first_provider_answers_when_it_can(session: aiohttp.ClientSession, fault_server: FaultServer) -> None:
     fault_server.routes[CHAT] = REPLY
-    reading = await read(_router(*_lm_studio(session, fault_server), SCRIPTED).stream(prompt()))
+    reading = await read(router_of(*lm_studios(session, fault_server), SCRIPTED).stream(prompt()))
     assert reading.events == [
         Started("lm_studio", "fault"),
         TextDelta("Hello"),
@@ -72,7 +53,7 @@ async def test_next_provider_answers_when_the_first_fails_before_any_text(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     fault_server.routes[CHAT] = [stream_head(), delta("")]
-    router = _router(*_lm_studio(session, fault_server), SCRIPTED)
+    router = router_of(*lm_studios(session, fault_server), SCRIPTED)
     reading = await read(router.stream(prompt("/script say=Hi")))
     assert reading.events[:4] == [
         Started("lm_studio", "fault"),
@@ -85,7 +66,7 @@ async def test_next_provider_answers_when_the_first_fails_before_any_text(
 
 async def test_every_provider_is_tried_in_order_when_those_before_fail(session: aiohttp.ClientSession) -> None:
     async with FaultServer({CHAT: [answer(529, b"")]}) as first, FaultServer({CHAT: [answer(429, b"")]}) as second:
-        router = _router(*_lm_studio(session, first, second), SCRIPTED)
+        router = router_of(*lm_studios(session, first, second), SCRIPTED)
         reading = await read(router.stream(prompt("/script say=Hi")))
     assert [event for event in reading.events if isinstance(event, Switched)] == [
         Switched("lm_studio", "lm_studio-2", "provider_overloaded"),
@@ -94,82 +75,12 @@ async def test_every_provider_is_tried_in_order_when_those_before_fail(session: 
     assert reading.text == "Hi"
 
 
-async def test_error_passes_on_when_text_is_to_be_kept(
-    session: aiohttp.ClientSession, fault_server: FaultServer
-) -> None:
-    fault_server.routes[CHAT] = [stream_head(), delta("Half a")]
-    router = _router(*_lm_studio(session, fault_server), SCRIPTED, policy=midstream("keep"))
-    reading = await read(router.stream(prompt()))
-    assert type(reading.error) is StreamCut
-    assert reading.text == "Half a"
-    assert not any(isinstance(event, Switched) for event in reading.events)
-
-
-async def test_text_is_taken_back_when_another_provider_begins_again(
-    session: aiohttp.ClientSession, fault_server: FaultServer
-) -> None:
-    fault_server.routes[CHAT] = [stream_head(), delta("Half a")]
-    router = _router(*_lm_studio(session, fault_server), SCRIPTED)
-    reading = await read(router.stream(prompt("/script say=Hi")))
-    assert reading.events[1:6] == [
-        TextDelta("Half a"),
-        Restarted("provider_stream_cut"),
-        Switched("lm_studio", "scripted", "provider_stream_cut"),
-        Started("scripted", "scripted"),
-        TextDelta("Hi"),
-    ]
-
-
-async def test_text_is_kept_when_there_is_nobody_to_begin_again(
-    session: aiohttp.ClientSession, fault_server: FaultServer
-) -> None:
-    fault_server.routes[CHAT] = [stream_head(), delta("Half a")]
-    reading = await read(_router(*_lm_studio(session, fault_server)).stream(prompt()))
-    assert type(reading.error) is StreamCut
-    assert reading.text == "Half a"
-
-
-async def test_same_model_goes_on_from_the_text_when_the_policy_is_to_continue(session: aiohttp.ClientSession) -> None:
-    cut = [stream_head(), delta("Once upon a time "), delta("there was")]
-    rest = [stream_head(), delta("a time there was"), delta(" a lamp."), delta(finish="stop"), DONE]
-    models = lm_studio_models(fault=8192)
-    async with (
-        FaultServer({CHAT: cut, MODELS: [models]}) as first,
-        FaultServer({CHAT: rest, MODELS: [models]}) as second,
-    ):
-        router = _router(*_lm_studio(session, first, second), policy=midstream("continue"))
-        await router.look()
-        reading = await read(router.stream(prompt()))
-        asked = [request.json() for request in second.requests if request.path == CHAT]
-    assert reading.error is None
-    assert reading.text == "Once upon a time there was a lamp."
-    assert not any(isinstance(event, Restarted) for event in reading.events)
-    assert reading.events[3:5] == [
-        Switched("lm_studio", "lm_studio-2", "provider_stream_cut"),
-        Started("lm_studio-2", "fault"),
-    ], "it is said that another goes on"
-    assert asked[0]["messages"][-1] == {"role": "assistant", "content": "Once upon a time there was"}  # type: ignore[index]
-
-
-async def test_text_is_kept_when_another_model_would_go_on(session: aiohttp.ClientSession) -> None:
-    cut = [stream_head(), delta("Once upon")]
-    async with (
-        FaultServer({CHAT: cut, MODELS: [lm_studio_models(fault=8192)]}) as first,
-        FaultServer({CHAT: REPLY, MODELS: [lm_studio_models(other=8192)]}) as second,
-    ):
-        router = _router(*_lm_studio(session, first, second, model=None), policy=midstream("continue"))
-        await router.look()
-        reading = await read(router.stream(prompt()))
-    assert type(reading.error) is StreamCut
-    assert reading.text == "Once upon"
-
-
 async def test_target_is_left_alone_when_it_failed_five_times_and_asked_once_when_that_is_over(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     fault_server.routes[CHAT] = [answer(529, b"")]
     soon = BreakerPolicy(first_open_seconds=0.3)
-    (provider,) = _lm_studio(session, fault_server)
+    (provider,) = lm_studios(session, fault_server)
     first, second = Target(provider, Breaker(soon)), Target(SCRIPTED)
     router = Router([first, second])
     for _ in range(8):
@@ -186,7 +97,7 @@ async def test_reply_waits_when_everybody_is_left_alone_and_is_tried_when_it_can
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     fault_server.routes[CHAT] = [answer(429, b"", {"Retry-After": "30"})]
-    router = _router(*_lm_studio(session, fault_server))
+    router = router_of(*lm_studios(session, fault_server))
     assert type((await read(router.stream(prompt()))).error) is ProviderRateLimited
     told = (await read(router.stream(prompt()))).error
     assert type(told) is NoProviderAvailable
@@ -201,7 +112,7 @@ async def test_failure_is_told_at_once_when_only_a_person_can_mend_it(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     fault_server.routes[CHAT] = [answer(401, b"")]
-    router = _router(*_lm_studio(session, fault_server))
+    router = router_of(*lm_studios(session, fault_server))
     for _ in range(3):
         assert type((await read(router.stream(prompt()))).error) is ProviderAuthFailed
     assert len(fault_server.requests) == 1
@@ -211,7 +122,7 @@ async def test_callers_wish_for_a_missing_model_leaves_the_target_open_to_others
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     fault_server.routes[CHAT] = [answer(404, {"error": {"code": "model_not_found", "message": "no such model"}})]
-    router = _router(*_lm_studio(session, fault_server))
+    router = router_of(*lm_studios(session, fault_server))
     for _ in range(20):
         assert type((await read(router.stream(prompt(model="nonsense")))).error) is ModelUnavailable
     assert len(fault_server.requests) == 20
@@ -228,7 +139,7 @@ async def test_no_more_are_asked_of_a_target_at_once_than_it_has_room_for(
         return [stream_head(), Pause(0.05), delta("Hello"), delta(finish="stop"), DONE]
 
     fault_server.routes[CHAT] = count
-    (provider,) = _lm_studio(session, fault_server)
+    (provider,) = lm_studios(session, fault_server)
     target = Target(provider, Breaker(BreakerPolicy()), most_in_flight=2)
     router = Router([target])
     readings = await asyncio.gather(*(read(router.stream(prompt())) for _ in range(12)))
@@ -240,7 +151,7 @@ async def test_prompt_goes_back_to_be_trimmed_when_it_fits_no_target(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     fault_server.routes[MODELS] = [lm_studio_models(fault=512)]
-    router = _router(*_lm_studio(session, fault_server))
+    router = router_of(*lm_studios(session, fault_server))
     await router.look()
     error = (await read(router.stream(prompt(prompt_tokens=500)))).error
     assert isinstance(error, ContextTooLong)
@@ -252,7 +163,7 @@ async def test_every_attempt_is_noted_however_it_ends(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     fault_server.routes[CHAT] = [stream_head(), delta("Half"), delta(" a")]
-    router = _router(*_lm_studio(session, fault_server), SCRIPTED)
+    router = router_of(*lm_studios(session, fault_server), SCRIPTED)
     route = Route()
     stream = router.stream(prompt("/script tokens=300 say=Hi"), route)
     async for event in stream:
@@ -271,7 +182,7 @@ async def test_nobody_else_is_asked_when_the_prompt_itself_is_at_fault(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     fault_server.routes[CHAT] = [answer(400, {"error": "Invalid 'temperature'"})]
-    reading = await read(_router(*_lm_studio(session, fault_server), SCRIPTED).stream(prompt()))
+    reading = await read(router_of(*lm_studios(session, fault_server), SCRIPTED).stream(prompt()))
     assert type(reading.error) is ProviderRequestInvalid
     assert reading.events == []
 
@@ -281,7 +192,7 @@ async def test_most_telling_error_is_told_when_all_fail(
 ) -> None:
     fault_server.routes[CHAT] = [answer(429, b"", {"Retry-After": "3"})]
     async with FaultServer() as gone:
-        router = _router(*_lm_studio(session, gone, fault_server))
+        router = router_of(*lm_studios(session, gone, fault_server))
     reading = await read(router.stream(prompt()))
     assert type(reading.error) is ProviderRateLimited
     assert reading.error.retry_after_seconds == 3.0
@@ -292,7 +203,7 @@ async def test_only_the_named_provider_is_asked_when_one_is_named(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     async with FaultServer() as gone:
-        router = _router(*_lm_studio(session, gone, fault_server), SCRIPTED)
+        router = router_of(*lm_studios(session, gone, fault_server), SCRIPTED)
     fault_server.routes[CHAT] = REPLY
     assert (await read(router.stream(prompt("/script say=Hi"), Route(provider="scripted")))).text == "Hi"
     assert (await read(router.stream(prompt(), Route(provider="lm_studio")))).text == "Hello"
@@ -306,7 +217,7 @@ async def test_only_the_named_provider_is_asked_when_one_is_named(
 async def test_prompt_is_refused_when_the_named_provider_does_not_exist(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
-    router = _router(*_lm_studio(session, fault_server), SCRIPTED)
+    router = router_of(*lm_studios(session, fault_server), SCRIPTED)
     error = (await read(router.stream(prompt(), Route(provider="openai")))).error
     assert type(error) is ProviderRequestInvalid
     assert error.detail == "There is no provider 'openai'; there are lm_studio, scripted."
@@ -316,7 +227,7 @@ async def test_upstream_is_left_within_a_second_when_the_stream_is_closed(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     fault_server.routes[CHAT] = [stream_head(), delta("a"), Silence()]
-    stream = _router(*_lm_studio(session, fault_server), SCRIPTED).stream(prompt())
+    stream = router_of(*lm_studios(session, fault_server), SCRIPTED).stream(prompt())
     assert [type(await anext(stream)) for _ in range(2)] == [Started, TextDelta]
     async with asyncio.timeout(1):
         await stream.aclose()
@@ -325,7 +236,7 @@ async def test_upstream_is_left_within_a_second_when_the_stream_is_closed(
 
 async def test_health_is_told_of_each_provider_when_some_are_gone(session: aiohttp.ClientSession) -> None:
     async with FaultServer() as gone:
-        router = _router(*_lm_studio(session, gone), SCRIPTED)
+        router = router_of(*lm_studios(session, gone), SCRIPTED)
     assert [(one.provider, one.is_reachable) for one in await router.health()] == [
         ("lm_studio", False),
         ("scripted", True),

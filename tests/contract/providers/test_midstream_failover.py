@@ -1,0 +1,100 @@
+"""What becomes of the text that was shown when its provider fails, by the policy."""
+
+import aiohttp
+
+from message_service.errors import (
+    StreamCut,
+)
+from message_service.providers.provider import Started, TextDelta
+from message_service.providers.router import RoutingPolicy
+from message_service.providers.routing.failover import FailoverPolicy
+from message_service.providers.routing.run import Restarted, Switched
+from message_service.settings import MidstreamPolicy
+from tests.contract.providers.fault_server import (
+    CHAT,
+    DONE,
+    MODELS,
+    FaultServer,
+    Step,
+    delta,
+    lm_studio_models,
+    stream_head,
+)
+from tests.contract.providers.reading import prompt, read
+from tests.contract.providers.routers import SCRIPTED, lm_studios, router_of
+
+REPLY: list[Step] = [stream_head(), delta("Hello"), delta(finish="stop"), DONE]
+
+
+def midstream(policy: MidstreamPolicy) -> RoutingPolicy:
+    return RoutingPolicy(failover=FailoverPolicy(midstream=policy))
+
+
+async def test_error_passes_on_when_text_is_to_be_kept(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes[CHAT] = [stream_head(), delta("Half a")]
+    router = router_of(*lm_studios(session, fault_server), SCRIPTED, policy=midstream("keep"))
+    reading = await read(router.stream(prompt()))
+    assert type(reading.error) is StreamCut
+    assert reading.text == "Half a"
+    assert not any(isinstance(event, Switched) for event in reading.events)
+
+
+async def test_text_is_taken_back_when_another_provider_begins_again(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes[CHAT] = [stream_head(), delta("Half a")]
+    router = router_of(*lm_studios(session, fault_server), SCRIPTED)
+    reading = await read(router.stream(prompt("/script say=Hi")))
+    assert reading.events[1:6] == [
+        TextDelta("Half a"),
+        Restarted("provider_stream_cut"),
+        Switched("lm_studio", "scripted", "provider_stream_cut"),
+        Started("scripted", "scripted"),
+        TextDelta("Hi"),
+    ]
+
+
+async def test_text_is_kept_when_there_is_nobody_to_begin_again(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes[CHAT] = [stream_head(), delta("Half a")]
+    reading = await read(router_of(*lm_studios(session, fault_server)).stream(prompt()))
+    assert type(reading.error) is StreamCut
+    assert reading.text == "Half a"
+
+
+async def test_same_model_goes_on_from_the_text_when_the_policy_is_to_continue(session: aiohttp.ClientSession) -> None:
+    cut = [stream_head(), delta("Once upon a time "), delta("there was")]
+    rest = [stream_head(), delta("a time there was"), delta(" a lamp."), delta(finish="stop"), DONE]
+    models = lm_studio_models(fault=8192)
+    async with (
+        FaultServer({CHAT: cut, MODELS: [models]}) as first,
+        FaultServer({CHAT: rest, MODELS: [models]}) as second,
+    ):
+        router = router_of(*lm_studios(session, first, second), policy=midstream("continue"))
+        await router.look()
+        reading = await read(router.stream(prompt()))
+        asked = [request.json() for request in second.requests if request.path == CHAT]
+    assert reading.error is None
+    assert reading.text == "Once upon a time there was a lamp."
+    assert not any(isinstance(event, Restarted) for event in reading.events)
+    assert reading.events[3:5] == [
+        Switched("lm_studio", "lm_studio-2", "provider_stream_cut"),
+        Started("lm_studio-2", "fault"),
+    ], "it is said that another goes on"
+    assert asked[0]["messages"][-1] == {"role": "assistant", "content": "Once upon a time there was"}  # type: ignore[index]
+
+
+async def test_text_is_kept_when_another_model_would_go_on(session: aiohttp.ClientSession) -> None:
+    cut = [stream_head(), delta("Once upon")]
+    async with (
+        FaultServer({CHAT: cut, MODELS: [lm_studio_models(fault=8192)]}) as first,
+        FaultServer({CHAT: REPLY, MODELS: [lm_studio_models(other=8192)]}) as second,
+    ):
+        router = router_of(*lm_studios(session, first, second, model=None), policy=midstream("continue"))
+        await router.look()
+        reading = await read(router.stream(prompt()))
+    assert type(reading.error) is StreamCut
+    assert reading.text == "Once upon"
