@@ -17,13 +17,7 @@ from message_service.providers.provider import Finished, UsageReported
 from tests.contract.providers.adapters import ADAPTERS, read_from
 from tests.contract.providers.fault_server import FaultServer, Pause, Step, stream_head
 from tests.contract.providers.reading import prompt, read
-from tests.contract.providers.wire_events import (
-    MESSAGES_END,
-    messages_reason,
-    messages_start,
-    messages_text,
-    named,
-)
+from tests.contract.providers.wire_events import MESSAGES_END, messages_reason, messages_start, messages_text, named
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,7 @@ from message_service.providers.provider import Finished, UsageReported
 from tests.contract.providers.adapters import ADAPTERS, Adapter, read_from
 from tests.contract.providers.fault_server import FaultServer, Pause, Reset, Silence, Step, answer, event, stream_head
 from tests.contract.providers.reading import assert_in_contract, prompt, read
-from tests.contract.providers.wire_events import (
-    WHOLE,
-    named,
-)
+from tests.contract.providers.wire_events import WHOLE, named
 
 VENDORS = ("openai", "anthropic")
 

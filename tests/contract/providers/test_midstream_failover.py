@@ -2,9 +2,7 @@
 
 import aiohttp
 
-from message_service.errors import (
-    StreamCut,
-)
+from message_service.errors import StreamCut
 from message_service.providers.provider import Started, TextDelta
 from message_service.providers.router import RoutingPolicy
 from message_service.providers.routing.failover import FailoverPolicy

@@ -18,12 +18,7 @@ from message_service.messages.reply import FinishReason, Usage
 from message_service.providers.provider import Finished, UsageReported
 from tests.contract.providers.adapters import ADAPTERS, read_from
 from tests.contract.providers.fault_server import FaultServer, Silence, Step, event, stream_head
-from tests.contract.providers.wire_events import (
-    named,
-    responses_end,
-    responses_start,
-    responses_text,
-)
+from tests.contract.providers.wire_events import named, responses_end, responses_start, responses_text
 
 RESPONSES_ENDS: dict[str, tuple[list[bytes], FinishReason]] = {
     "length": ([responses_end("incomplete", incomplete_details={"reason": "max_output_tokens"})], FinishReason.LENGTH),
