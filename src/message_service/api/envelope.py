@@ -68,12 +68,14 @@ class Envelope:
             response = problem_response(fault, instance=scope["path"], request_id=request_id)
             await response(scope, receive, send_with_headers)
         finally:
-            seconds = perf_counter() - began_at
-            method = scope["method"] if scope["method"] in _METHODS else "other"
-            self._metrics.answered(_route(scope), method, status, seconds)
-            tell = log.warning if status >= 500 else log.debug
-            tell("request.answered", method=method, route=_route(scope), status=status, seconds=round(seconds, 4))
+            self._record(scope, status, perf_counter() - began_at)
             about_request.reset(log_context)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        self._metrics.answered(_route(scope), method, status, seconds)
+        tell = log.warning if status >= 500 else log.debug
+        tell("request.answered", method=method, route=_route(scope), status=status, seconds=round(seconds, 4))
 
 
 def _request_id(scope: Scope) -> str:
