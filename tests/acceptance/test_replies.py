@@ -44,8 +44,11 @@ async def test_reply_becomes_a_message_when_it_completes(service: Service, calle
         "model": "scripted",
         "finish_reason": "stop",
         "usage": ended["usage"],
+        "attempt_log": ended["attempt_log"],
         "message": message,
     }
+    (attempt,) = ended["attempt_log"]
+    assert (attempt["provider"], attempt["model"], attempt["cost_nano_usd"]) == ("scripted", "scripted", 0)
     assert asked["created_at"] <= ended["finished_at"]
     assert TIME.fullmatch(ended["started_at"])
     assert ended["usage"]["output_tokens"] == 3
