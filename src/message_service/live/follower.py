@@ -18,6 +18,7 @@ from message_service.live.channel import LANES, Channel, channel_key, decode, la
 from message_service.live.event import Placed, Position
 from message_service.logs import log
 from message_service.relay import BLOCK_SECONDS, PREFIX, Relay
+from message_service.stopping import stop_tasks
 
 _WAKE_KEPT_SECONDS = 60
 # A read names every watched reply, and its price grows with them: with many, a reader pauses, so that each read
@@ -119,8 +120,7 @@ class _Lane:
 
     async def close(self) -> None:
         if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+            await stop_tasks([self._reader])
 
     async def _wake(self) -> None:
         try:

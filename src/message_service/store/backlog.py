@@ -15,6 +15,7 @@ from message_service.errors import Overloaded
 from message_service.ids import ReplyId
 from message_service.logs import log
 from message_service.messages.reply import Reply, WorkKind
+from message_service.stopping import stop_tasks
 from message_service.store.database import Database, Row, reaching_the_store
 
 SAMPLE_SECONDS = 0.25
@@ -113,8 +114,7 @@ class Backlog:
 
     async def close(self) -> None:
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait([self._looking])
+            await stop_tasks([self._looking])
 
     def _begin_to_look(self) -> asyncio.Task[None]:
         if self._looking is None or self._looking.done():

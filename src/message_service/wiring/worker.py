@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import uvloop
@@ -28,6 +28,7 @@ from message_service.providers.routing.shared import SharedBreakers
 from message_service.providers.routing.upkeep import keep_up
 from message_service.relay import Relay
 from message_service.settings import Settings
+from message_service.stopping import stop_tasks
 from message_service.store.path import PathReader
 from message_service.usage.prices import load_prices
 from message_service.wiring.routing import open_targets, routing_policy
@@ -128,9 +129,7 @@ async def _open_kept_up_router(
         try:
             yield router
         finally:
-            upkeep.cancel()
-            with suppress(asyncio.CancelledError):
-                await upkeep
+            await stop_tasks([upkeep])
 
 
 def _writing_desk(

@@ -10,6 +10,7 @@ from message_service.errors import ClaimLost, MessageServiceError, RelayUnavaila
 from message_service.ids import ReplyId, WorkerId
 from message_service.logs import log
 from message_service.messages.reply import WorkKind
+from message_service.stopping import stop_tasks
 from message_service.work.held import HeldReplies, StopReason
 from message_service.work.queue import Hint, WorkQueue
 
@@ -94,8 +95,7 @@ class Worker:
             # The reader ends by itself: a cancelled read would leave its hints with nobody.
             await reader
             await self._drain()
-            for loop in every:
-                loop.cancel()
+            await stop_tasks(every)
         await self._queue.drain()
         log.info("worker.stopped", worker=self._id)
 

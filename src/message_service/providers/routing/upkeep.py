@@ -11,6 +11,7 @@ from message_service.providers.routing.board import report, write_board
 from message_service.providers.routing.shared import SharedBreakers
 from message_service.providers.routing.target import Target
 from message_service.relay import Relay
+from message_service.stopping import stop_tasks
 
 _PATIENCE_SECONDS = 5.0
 _TELL_SECONDS = 2.0
@@ -18,11 +19,13 @@ _TELL_SECONDS = 2.0
 
 async def keep_up(router: Router, shared: SharedBreakers, relay: Relay, worker: WorkerId) -> None:
     """Until it is cancelled."""
-    async with asyncio.TaskGroup() as loops:
-        loops.create_task(shared.run())
-        for target in router.targets:
-            loops.create_task(_look(target))
-        loops.create_task(_tell(router, relay, worker))
+    loops = [
+        asyncio.create_task(duty) for duty in (shared.run(), *map(_look, router.targets), _tell(router, relay, worker))
+    ]
+    try:
+        await asyncio.gather(*loops)
+    finally:
+        await stop_tasks(loops)
 
 
 async def _look(target: Target) -> None:

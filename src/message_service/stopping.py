@@ -1,0 +1,19 @@
+"""Ending tasks that would go on for ever."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+_HEARD_WITHIN_SECONDS = 0.2
+
+
+async def stop_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel the tasks and wait until they have ended, whatever they end in.
+
+    Again and again: on Python 3.11 `asyncio.wait_for`, which drivers use, swallows a cancellation that comes in the
+    moment in which what it waits for is done (mended in 3.12). A task that looped on would be waited for for ever.
+    """
+    while pending := [task for task in tasks if not task.done()]:
+        for task in pending:
+            task.cancel()
+        await asyncio.wait(pending, timeout=_HEARD_WITHIN_SECONDS)

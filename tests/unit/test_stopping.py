@@ -1,0 +1,37 @@
+"""A task ends when it is told to, also when it did not hear it the first time."""
+
+import asyncio
+
+from message_service.stopping import stop_tasks
+
+
+async def test_task_ends_when_its_first_cancellations_were_swallowed() -> None:
+    swallowed = 0
+
+    async def hard_of_hearing() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                if swallowed == 2:
+                    raise
+                swallowed += 1
+
+    task = asyncio.create_task(hard_of_hearing())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await stop_tasks([task])
+    assert (task.cancelled(), swallowed) == (True, 2)
+
+
+async def test_fault_of_a_task_that_ended_before_stops_nothing() -> None:
+    async def fails() -> None:
+        raise LookupError
+
+    failed = asyncio.create_task(fails())
+    running = asyncio.create_task(asyncio.sleep(60))
+    await asyncio.wait([failed])
+    await stop_tasks([failed, running])
+    assert running.cancelled()
+    assert isinstance(failed.exception(), LookupError)
