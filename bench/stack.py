@@ -17,8 +17,9 @@ from bench.processes import ServerProcess, free_port, script
 from message_service.embedded.servers import start_embedded_servers
 
 _OWN_PREFIX = "MESSAGE_SERVICE_"
-_UNLIMITED = {"MESSAGE_SERVICE_RATE_LIMIT_PER_MINUTE": "100000"}
-"""A hot conversation's user posts more than a person may; the limiter still counts each message."""
+_UNLIMITED = {"MESSAGE_SERVICE_RATE_LIMIT_PER_MINUTE": "100000", "MESSAGE_SERVICE_MAX_QUEUED": "1000000"}
+"""A hot conversation's user posts more than a person may, and replies are asked for without any worker; both are still
+counted."""
 
 
 @dataclass(frozen=True, slots=True)
