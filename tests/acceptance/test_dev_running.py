@@ -113,8 +113,7 @@ def test_process_is_back_and_replies_come_when_it_was_killed(dev: Dev, victim: s
 def test_reply_runs_again_at_once_when_its_worker_was_killed(dev: Dev, has_standby: bool) -> None:
     """A replacement that did not know whom it replaces would wait for the end of a lease of 10 s."""
     victim = dev.worker
-    wait_until(lambda: _standbys(dev) != [], seconds=20, what="another worker stands by")
-    (standby,) = _standbys(dev)
+    standby = _await_standby(dev)
     if has_standby:
         _await_rest(standby)
     body = {"conversation_id": "killed", "content": "/script tokens=4000 rate=50\nOn and on.", "reply": {}}
@@ -136,8 +135,16 @@ def test_reply_runs_again_at_once_when_its_worker_was_killed(dev: Dev, has_stand
     assert seconds < 8
 
 
-def _standbys(dev: Dev) -> list[int]:
-    return [pid for pid in dev.children("work --standby") if pid != dev.worker]
+def _await_standby(dev: Dev) -> int:
+    found: list[int] = []
+
+    def is_one_there() -> bool:
+        # Looked at once: a process that is about to be another program, or has just ended, has no command line.
+        found[:] = [pid for pid in dev.children("work --standby") if pid != dev.worker]
+        return len(found) == 1
+
+    wait_until(is_one_there, seconds=20, what="another worker stands by")
+    return found[0]
 
 
 def _await_rest(pid: int) -> None:
