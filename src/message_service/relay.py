@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -86,11 +88,31 @@ async def open_relay(url: str) -> AsyncIterator[Relay]:
     finally:
         for client in (relay.quick, relay.patient):
             await client.aclose(close_connection_pool=True)
+            if isinstance(client.connection_pool, _Pool):
+                await client.connection_pool.close_forgotten()
+
+
+class _Pool(BlockingConnectionPool):
+    """Knows what it made: redis-py forgets a connection whose return is interrupted, and leaves it open."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._made: list[AbstractConnection] = []
+        super().__init__(**settings)
+
+    def make_connection(self) -> AbstractConnection:
+        self._made = [one for one in self._made if one.is_connected or one in self._in_use_connections]
+        connection: AbstractConnection = super().make_connection()  # type: ignore[no-untyped-call]  # the driver's
+        self._made.append(connection)
+        return connection
+
+    async def close_forgotten(self) -> None:
+        for connection in self._made:
+            await connection.disconnect(nowait=True)
 
 
 def _client(url: str, *, answer_seconds: float, connections: int) -> Redis:
     # The driver's own retries would turn one time-out into ten, and repeat scripts that count.
-    pool = BlockingConnectionPool.from_url(
+    pool = _Pool.from_url(
         url,
         max_connections=connections,
         timeout=_ANSWER_SECONDS,

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-_HEARD_WITHIN_SECONDS = 0.2
+# Long enough for a task that did hear it to put its connections back.
+_HEARD_WITHIN_SECONDS = 1.0
 
 
 async def stop_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
