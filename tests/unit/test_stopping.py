@@ -35,3 +35,23 @@ async def test_fault_of_a_task_that_ended_before_stops_nothing() -> None:
     await stop_tasks([failed, running])
     assert running.cancelled()
     assert isinstance(failed.exception(), LookupError)
+
+
+async def test_nothing_is_left_behind_when_whoever_stops_tasks_is_cancelled_meanwhile() -> None:
+    is_told = asyncio.Event()
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            is_told.set()
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(slow_to_end())
+    await asyncio.sleep(0)
+    stopping = asyncio.create_task(stop_tasks([task]))
+    await is_told.wait()
+    stopping.cancel()
+    async with asyncio.timeout(10):
+        await asyncio.wait([stopping])
+    assert (stopping.cancelled(), task.done()) == (True, True)

@@ -1,8 +1,10 @@
-"""Breakers that all workers share: what one has found out, the others know within a second.
+"""Breakers that all workers share: what one has found out, the others know some milliseconds later.
 
 Redis keys: `message_service:{breakers}:state`, a hash with a field for each target that is not closed, and
 `message_service:{breakers}:probe:<target>`, the lease of the one request that finds out whether a target is
 well again. The hash lives ten minutes after the last change, a lease five seconds after its last renewal.
+Whoever changes the hash says so on the channel `message_service:{breakers}:changed`. Redis promises nobody
+that a message arrives, so the hash is looked at besides, more than twice a second.
 """
 
 import asyncio
@@ -10,6 +12,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import orjson
+from redis.asyncio.client import PubSub
 from redis.exceptions import ResponseError
 
 from message_service.errors import RelayUnavailable
@@ -17,9 +20,14 @@ from message_service.logs import log
 from message_service.providers.routing.breaker import Admission, Breaker, Ejection
 from message_service.providers.routing.target import Target
 from message_service.relay import PREFIX, Relay
+from message_service.stopping import stop_tasks
 
 STATE_KEY = f"{PREFIX}:{{breakers}}:state"
-_LOOK_SECONDS = 0.8
+CHANNEL = f"{PREFIX}:{{breakers}}:changed"
+_LOOK_SECONDS = 0.4
+_LISTEN_AGAIN_SECONDS = 2.0
+_QUIET_SECONDS = 2.0
+"""After so long without a word Redis is asked on the channel's connection whether it is there."""
 _STATE_MILLISECONDS = 600_000
 _LEASE_MILLISECONDS = 5_000
 
@@ -27,13 +35,15 @@ _LEASE_MILLISECONDS = 5_000
 _EXCHANGE = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for i = 2, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
   if ARGV[i + 2] == '' then redis.call('HDEL', KEYS[1], ARGV[i])
   else
     redis.call('HSET', KEYS[1], ARGV[i], (now + tonumber(ARGV[i + 1])) .. ' ' .. ARGV[i + 2])
     redis.call('PEXPIRE', KEYS[1], ARGV[1])
   end
 end
+-- A user who may not use the channel shares breakers all the same.
+if #ARGV > 2 then redis.pcall('PUBLISH', ARGV[2], '') end
 local told, all = {}, redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local ends, rest = string.match(all[i + 1], '^(%d+) (.*)$')
@@ -62,7 +72,14 @@ class SharedBreakers:
         self._has_news = asyncio.Event()
 
     async def run(self) -> None:
-        """Exchange news each second, and at once when there is some here. Ends when it is cancelled."""
+        """Exchange news several times a second, and at once when there is some. Ends when it is cancelled."""
+        loops = [asyncio.create_task(duty) for duty in (self._exchange_for_ever(), self._listen())]
+        try:
+            await asyncio.gather(*loops)
+        finally:
+            await stop_tasks(loops)
+
+    async def _exchange_for_ever(self) -> None:
         while True:
             self._has_news.clear()
             try:
@@ -80,6 +97,32 @@ class SharedBreakers:
             except TimeoutError:
                 continue
 
+    async def _listen(self) -> None:
+        while True:
+            try:
+                with self._relay.reaching():
+                    async with self._relay.patient.pubsub() as channel:
+                        await channel.subscribe(CHANNEL)
+                        await self._hear_of_changes(channel)
+            except RelayUnavailable as fault:
+                log.debug("breakers.not_listening", error=type(fault).__name__)
+            await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
+
+    async def _hear_of_changes(self, channel: PubSub) -> None:
+        """Until the connection is dead, which a silent one may be without anybody noticing."""
+        is_asked = False
+        while True:
+            message = await channel.get_message(timeout=_QUIET_SECONDS)
+            if message is not None:
+                is_asked = False
+                if message["type"] != "pong":
+                    self._has_news.set()  # the first one says that we are subscribed: much may have passed us by
+            elif is_asked:
+                return
+            else:
+                is_asked = True
+                await channel.ping()
+
     def tell(self) -> None:
         """Something may have changed here."""
         if any(self._told.get(identity) != breaker.changes for identity, breaker in self._breakers.items()):
@@ -94,7 +137,9 @@ class SharedBreakers:
             if self._told.get(identity, 0) != changes[identity]:
                 news += [identity, *_encode(breaker.ejection, at)]
         with self._relay.reaching():
-            told: list[str] = await self._relay.quick.eval(_EXCHANGE, 1, STATE_KEY, str(_STATE_MILLISECONDS), *news)
+            told: list[str] = await self._relay.quick.eval(
+                _EXCHANGE, 1, STATE_KEY, str(_STATE_MILLISECONDS), CHANNEL, *news
+            )
         now = asyncio.get_running_loop().time()
         ejections = {
             told[place]: _decode(int(float(told[place + 1])), told[place + 2], now) for place in range(0, len(told), 3)
