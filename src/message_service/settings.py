@@ -148,7 +148,8 @@ class Settings(BaseSettings):
         "priority",
         description="How a provider is chosen when a request does not say. `priority`: in the order of `providers`, "
         "hosts of one provider by affinity. `affinity`: the same conversation to the same host. `latency`: the less "
-        "loaded of two. `weighted`: by `provider_weights`. `cost`: the cheapest. `round_robin`: each in turn.",
+        "loaded of two. `weighted`: by `provider_weights`. `cost`: the cheapest by the price table, unknown prices "
+        "last. `round_robin`: each in turn.",
     )
     provider_tiers: Annotated[dict[str, int], NoDecode] = Field(
         {},
@@ -162,6 +163,13 @@ class Settings(BaseSettings):
         {},
         description="Most replies a worker asks of one host at the same time, e.g. `lm_studio=4,lm_studio-2=8`. Unset: "
         "as many as an LM Studio says it was loaded for, and no limit elsewhere.",
+    )
+    most_usd_per_reply: Decimal | None = Field(
+        None,
+        ge=0,
+        decimal_places=9,
+        description="No provider is asked where prompt and longest text together might cost more US dollars. A price "
+        "that is not known keeps nobody out. Unset: no such limit.",
     )
     provider_retry_share: float = Field(
         0.2, ge=0, le=1, description="Failovers a worker may make, as a share of its requests, three a second besides."

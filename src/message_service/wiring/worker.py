@@ -30,7 +30,7 @@ from message_service.relay import Relay
 from message_service.settings import Settings
 from message_service.stopping import stop_tasks
 from message_service.store.path import PathReader
-from message_service.usage.prices import load_prices
+from message_service.usage.prices import PriceTable, load_prices
 from message_service.wiring.routing import open_targets, routing_policy
 from message_service.wiring.stores import Stores, open_stores
 from message_service.work.held import HeldReplies
@@ -76,14 +76,19 @@ async def open_worker(
     """A worker ready to run; `replaces` is one known to be dead, whose replies it runs again at once."""
     metrics = Metrics()
     counter = TokenCounter()
+    prices = load_prices()
     worker_id = worker_id or new_worker_id()
     async with AsyncExitStack() as stack:
         stores = await stack.enter_async_context(open_stores(settings, role="worker", with_indexes=False))
-        router = await stack.enter_async_context(_open_kept_up_router(settings, metrics, stores.relay, worker_id))
+        router = await stack.enter_async_context(
+            _open_kept_up_router(settings, metrics, stores.relay, worker_id, prices)
+        )
         claims = MeteredClaims(stores.database, metrics, lease_seconds=settings.lease_seconds)
         if replaces is not None:
             await claims.expire(replaces)
-        desk = _writing_desk(settings, stores, counter, metrics, worker_id=worker_id, claims=claims, router=router)
+        desk = _writing_desk(
+            settings, stores, counter, metrics, worker_id=worker_id, claims=claims, router=router, prices=prices
+        )
         net = SafetyNet(
             worker_id=worker_id,
             kinds=kinds,
@@ -113,10 +118,10 @@ async def open_worker(
 
 @asynccontextmanager
 async def _open_kept_up_router(
-    settings: Settings, metrics: Metrics, relay: Relay, worker_id: WorkerId
+    settings: Settings, metrics: Metrics, relay: Relay, worker_id: WorkerId, prices: PriceTable
 ) -> AsyncIterator[MeteredRouter]:
     """The enabled providers as one, whose breakers all workers share."""
-    async with open_targets(settings) as targets:
+    async with open_targets(settings, prices) as targets:
         shared = SharedBreakers(relay, targets)
         router = MeteredRouter(
             targets,
@@ -141,13 +146,14 @@ def _writing_desk(
     worker_id: WorkerId,
     claims: MeteredClaims,
     router: MeteredRouter,
+    prices: PriceTable,
 ) -> WritingDesk:
     return WritingDesk(
         worker_id=worker_id,
         claims=claims,
         path=PathReader(stores.database),
         counter=counter,
-        prices=load_prices(),
+        prices=prices,
         budget=Budget(settings.context_tokens, settings.output_reserve_tokens),
         ratios=TokenRatios(),
         router=router,

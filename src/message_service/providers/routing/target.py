@@ -2,9 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from message_service.errors import ProviderError
 from message_service.providers.provider import Capabilities, Prompt, Provider, ProviderHealth
@@ -17,13 +16,8 @@ _FAILURE_COUNTS_AS_SECONDS = 5.0
 """A target that fails fast would look like the fastest of all."""
 _INSTANCE = re.compile(r"-[0-9]+$")
 
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars for a million tokens."""
-
-    input: float
-    output: float
+PriceOf = Callable[[Prompt], float | None]
+"""US dollars that a prompt costs if all output it may have is used. None: the price is not known."""
 
 
 class Target:
@@ -39,7 +33,7 @@ class Target:
         tier: int = 1,
         weight: float = 1,
         most_in_flight: int | None = None,
-        price: Price | None = None,
+        price: PriceOf | None = None,
         look_seconds: float = 10,
     ) -> None:
         self.provider = provider
@@ -50,7 +44,7 @@ class Target:
         self.tier = tier
         self.weight = weight
         self._most_in_flight = most_in_flight
-        self.price = price
+        self._price = price
         self.look_seconds = look_seconds
         """How often it is asked how it is."""
         self.in_flight = 0
@@ -92,10 +86,8 @@ class Target:
         )
 
     def price_of(self, prompt: Prompt) -> float | None:
-        """Dollars that `prompt` costs at most, if all output it may have is used."""
-        if self.price is None:
-            return None
-        return (self.price.input * prompt.prompt_tokens + self.price.output * prompt.max_output_tokens) / 1e6
+        """Dollars; see `PriceOf`."""
+        return None if self._price is None else self._price(prompt)
 
     @contextmanager
     def occupied(self) -> Iterator[None]:
