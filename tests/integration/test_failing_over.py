@@ -7,9 +7,11 @@ from typing import Any
 import orjson
 import pytest_asyncio
 
+from message_service.api.schemas.replies import ReplyShape
+from message_service.api.wire import found_reply_json
 from message_service.journey.submit import Draft, submit
 from message_service.live.event import Began, Placed, ProviderSwitched, Reset
-from message_service.messages.reply import Reply, ReplyStatus
+from message_service.messages.reply import Asked, Reply, ReplyStatus
 from message_service.store.replies import ReplyWithMessage
 from tests.contract.providers.fault_server import (
     CHAT,
@@ -21,9 +23,11 @@ from tests.contract.providers.fault_server import (
     Step,
     answer,
     delta,
+    event,
     lm_studio_models,
     stream_head,
 )
+from tests.contract.providers.wire_events import WHOLE
 from tests.fixtures.samples import CONVERSATION, USER
 from tests.fixtures.waiting import eventually
 from tests.integration.stage import Stage, open_stage, positions, shown_text, stored_text
@@ -139,6 +143,25 @@ async def test_prompt_is_trimmed_by_the_servers_numbers_and_nobody_sees_it_when_
     assert [attempt.error for attempt in found.reply.attempt_log] == ["context_too_long", None]
     assert asked[0] > 1200
     assert 300 < asked[1] <= 1200, "not more is cut than has to be"
+
+
+async def test_reply_says_what_was_dropped_when_its_model_does_not_take_all_that_was_asked(
+    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer]
+) -> None:
+    (vendor, lm_studio, _) = model_servers
+    vendor.routes = {"/v1/messages": [stream_head(), *WHOLE["messages"]]}
+    both = {"anthropic_base_url": vendor.url, "anthropic_model": "tiny", "providers": ("lm_studio", "anthropic")}
+    async with over([lm_studio], stores_of_the_stage, **both) as stage, stage.worker():
+        lm_studio.routes[CHAT] = [stream_head(), event({"model": "other", "choices": []})]
+        found = await stage.ended(await stage.ask("Hello!", asked=Asked(temperature=0.5)))
+        nothing_dropped = await stage.ended(await stage.ask("Hello!", asked=Asked(provider="anthropic")))
+    other, dropped = found.reply.attempt_log
+    assert other.warnings == ("model 'fault' was asked for, 'other' answers",)
+    assert dropped.warnings == ("temperature was left out: tiny does not take it",)
+    shown = ReplyShape.model_validate(found_reply_json(found)).attempt_log or []
+    assert [attempt.warnings for attempt in shown] == [list(other.warnings), list(dropped.warnings)]
+    (attempt,) = found_reply_json(nothing_dropped)["attempt_log"]
+    assert "warnings" not in attempt
 
 
 async def _looked_at(servers: Sequence[FaultServer]) -> None:

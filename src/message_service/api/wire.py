@@ -148,5 +148,6 @@ def attempt_json(attempt: Attempt) -> Json:
         "usage": usage_json(attempt.usage) if attempt.usage else None,
         "cost_nano_usd": attempt.cost_nano_usd,
         "error": attempt.error,
+        "warnings": list(attempt.warnings) or None,
     }
     return {field: value for field, value in fields.items() if value is not None}

@@ -12,6 +12,7 @@ from message_service.ids import WorkerId
 from message_service.journey.compose import compose
 from message_service.journey.draft import Draft
 from message_service.live.channel import Channel
+from message_service.logs import log
 from message_service.messages.message import MAX_CONTENT_CHARACTERS
 from message_service.messages.reply import FinishReason, Reply
 from message_service.providers.provider import Finished, Prompt, Started, TextDelta
@@ -105,7 +106,9 @@ async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, de
                     if room == 0:
                         draft.finish_reason = FinishReason.LENGTH
                         return
-                case Started(provider, model):
+                case Started(provider, model, warnings):
+                    if warnings:
+                        log.info("reply.asked_for_more", reply=claimed.id, provider=provider, warnings=warnings)
                     draft.provider, draft.model = provider, model
                     draft.writer.began(provider, model, claimed.attempts)
                 case Switched(from_provider, to_provider, reason):

@@ -122,6 +122,8 @@ class Attempt:
     """None: the price is not known, or nothing was used."""
     error: str | None = None
     """Code of what ended it, if that was not the end of its text."""
+    warnings: tuple[str, ...] = ()
+    """What was asked for and not done: dropped because the model does not take it, or written by another model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ class AttemptFields(BaseModel):
     usage: UsageFields | None = None
     cost_nano_usd: int | None = None
     error: str | None = None
+    warnings: list[str] | None = None
 
 
 class MessageDocument(Document):

@@ -140,12 +140,13 @@ def _error_from_row(row: Row | None) -> ReplyError | None:
 
 def attempt_to_row(attempt: Attempt) -> Row:
     row = {field: getattr(attempt, field) for field in _ATTEMPT_FIELDS} | {"usage": usage_to_row(attempt.usage)}
-    return {field: value for field, value in row.items() if value is not None}
+    return {field: value for field, value in row.items() if value is not None and value != ()}
 
 
 def attempt_from_row(row: Row) -> Attempt:
     known = {field: row[field] for field in _ATTEMPT_FIELDS if field in row}
-    return Attempt(**known | {"usage": usage_from_row(row.get("usage"))})
+    read = {"usage": usage_from_row(row.get("usage")), "warnings": tuple(row.get("warnings") or ())}
+    return Attempt(**known | read)
 
 
 def _reservation_from(row: Row | None) -> Reservation | None:

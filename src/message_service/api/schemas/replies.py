@@ -22,6 +22,11 @@ class AttemptShape(BaseModel):
     usage: UsageShape | None = None
     cost_nano_usd: int | None = Field(None, description="Unset: the price is not known, or nothing was used.")
     error: str | None = Field(None, description="What ended it, if that was not the end of its text.")
+    warnings: list[str] | None = Field(
+        None,
+        description="What was asked for and not done, one sentence each: a parameter that the model does not take, "
+        "or another model that answered.",
+    )
 
 
 class ReplyErrorShape(BaseModel):

@@ -27,6 +27,7 @@ class Notes:
         self._usage: Usage | None = None
         self._deltas = 0
         self._error: str | None = STOPPED
+        self._warnings: tuple[str, ...] = ()
 
     @property
     def has_text(self) -> bool:
@@ -35,8 +36,9 @@ class Notes:
     def see(self, event: ProviderEvent) -> bool:
         """Note an event; whether it was the first text."""
         match event:
-            case Started(_, model):
+            case Started(_, model, warnings):
                 self._model = model
+                self._warnings = warnings
             case UsageReported(usage):
                 self._usage = usage
             case Finished():
@@ -66,4 +68,5 @@ class Notes:
             ended_at=now(),
             usage=usage,
             error=self._error,
+            warnings=self._warnings,
         )
