@@ -307,6 +307,13 @@ class ModelUnavailable(ProviderError):
     is_outage = True
 
 
+class ModelNotFound(ProviderError):
+    """Of a model that is only not loaded yet this is not said: see `ModelUnavailable`."""
+
+    sentence = "The provider has no model of this name."
+    code = "model_not_found"
+
+
 class ProviderTimeout(ProviderError):
     sentence = "The provider did not answer in time."
     code = "provider_timeout"

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ from message_service.api.schemas.replies import ReplyShape
 from message_service.api.wire import found_reply_json
 from message_service.journey.submit import Draft, submit
 from message_service.live.event import Began, Placed, ProviderSwitched, Reset
-from message_service.messages.reply import Asked, Reply, ReplyStatus
+from message_service.messages.reply import Asked, Reply, ReplyError, ReplyStatus
 from message_service.store.replies import ReplyWithMessage
 from tests.contract.providers.fault_server import (
     CHAT,
@@ -162,6 +163,24 @@ async def test_reply_says_what_was_dropped_when_its_model_does_not_take_all_that
     assert [attempt.warnings for attempt in shown] == [list(other.warnings), list(dropped.warnings)]
     (attempt,) = found_reply_json(nothing_dropped)["attempt_log"]
     assert "warnings" not in attempt
+
+
+async def test_reply_fails_at_once_when_the_only_provider_does_not_have_the_configured_model(
+    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer]
+) -> None:
+    server = model_servers[0]
+    server.routes = {
+        MODELS: [lm_studio_models(one=8192, another=8192)],
+        CHAT: [answer(404, {"error": {"code": "model_not_found", "message": 'Model "fault" not found.'}})],
+    }
+    async with over([server], stores_of_the_stage) as stage, stage.worker():
+        for _ in range(2):  # with the breaker closed, and with it open
+            found = await stage.ended(await stage.ask("Hello!"))
+            assert found.reply.status is ReplyStatus.FAILED
+            assert found.reply.error == ReplyError("model_not_found", "The provider has no model of this name.")
+            assert found.reply.finished_at is not None
+            assert found.reply.finished_at < found.reply.deadline - timedelta(minutes=5)
+    assert len([request for request in server.requests if request.path == CHAT]) == 1
 
 
 async def _looked_at(servers: Sequence[FaultServer]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from message_service.errors import ModelUnavailable, ProviderAuthFailed, ProviderError, ProviderRequestInvalid
+from message_service.errors import ModelNotFound, ProviderAuthFailed, ProviderError, ProviderRequestInvalid
 from message_service.providers.provider import Capabilities, Prompt, ProviderEvent, ProviderHealth
 from message_service.providers.reply_reader import ReplyReader, is_same_model
 from message_service.providers.reply_stream import Patience, read_reply, to_json
@@ -85,7 +85,7 @@ class CloudProvider(ABC):
                 if request.reader.is_started or not self._learn(model, request.body, fault):
                     raise
                 continue
-            except ModelUnavailable as fault:
+            except ModelNotFound as fault:
                 raise self._without_model(model, fault) from fault
             break
         for event in request.reader.end(prompt_tokens=prompt.prompt_tokens, context_tokens=None):
@@ -109,7 +109,7 @@ class CloudProvider(ABC):
                 timeout_seconds=TIMEOUT_SECONDS,
             )
         except ProviderError as fault:
-            if fault.status in _NOT_THERE and not isinstance(fault, ModelUnavailable):
+            if fault.status in _NOT_THERE and not isinstance(fault, ModelNotFound):
                 return None
             raise
         tokens = counted.get("input_tokens") if isinstance(counted, dict) else None
@@ -127,7 +127,7 @@ class CloudProvider(ABC):
                 timeout_seconds=TIMEOUT_SECONDS,
             )
         except ProviderError as fault:
-            if fault.status not in _NOT_THERE or isinstance(fault, ModelUnavailable):
+            if fault.status not in _NOT_THERE or isinstance(fault, ModelNotFound):
                 return ProviderHealth(
                     provider=self.name, is_reachable=fault.status is not None, detail=self._trouble(fault)
                 )
@@ -166,8 +166,8 @@ class CloudProvider(ABC):
         self._left_out[model] = self._left_out.get(model, frozenset()) | set(refused)
         return bool(refused)
 
-    def _without_model(self, model: str, fault: ModelUnavailable) -> ModelUnavailable:
-        return ModelUnavailable(
+    def _without_model(self, model: str, fault: ModelNotFound) -> ModelNotFound:
+        return ModelNotFound(
             self._no_such_model(model),
             provider=self.name,
             status=fault.status,

@@ -11,6 +11,7 @@ import orjson
 
 from message_service.errors import (
     ContextTooLong,
+    ModelNotFound,
     ModelUnavailable,
     ProviderAuthFailed,
     ProviderConnectFailed,
@@ -45,17 +46,18 @@ _RATE_CODES = frozenset(
 _OVERLOAD_CODES = frozenset({"overloaded_error", "server_is_overloaded", "engine_overloaded"})
 _AUTH_CODES = frozenset({"invalid_api_key", "authentication_error", "permission_error"})
 _CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error", "request_too_large"})
-_MODEL_CODES = frozenset({"model_not_found", "model_not_loaded"})
+_NO_MODEL_CODES = frozenset({"model_not_found"})
+_MODEL_CODES = frozenset({"model_not_loaded"})
 _TIMEOUT_CODES = frozenset({"timeout_error"})
 _FAILED_CODES = frozenset({"server_error"})
 _INVALID_CODES = frozenset({"invalid_request_error", "invalid_request", "invalid_prompt"})
 
-_MODEL_ABSENT = re.compile(
+_MODEL_NOT_READY = re.compile(
     r"no models? (?:is |are )?(?:currently )?loaded|model (?:has been |was |is )?(?:unloaded|not loaded)"
-    r"|failed to load (?:the )?model|(?:error|failed) loading model|loading model|insufficient system resources"
-    r"|model .{0,200}(?:not found|does not exist)|^model: ",
-    re.IGNORECASE | re.DOTALL,
+    r"|failed to load (?:the )?model|(?:error|failed) loading model|loading model|insufficient system resources",
+    re.IGNORECASE,
 )
+_NO_SUCH_MODEL = re.compile(r"model .{0,200}(?:not found|does not exist)|^model: ", re.IGNORECASE | re.DOTALL)
 _CONTEXT_OVERFLOW = re.compile(
     r"context (?:the )?(?:length|size|window|limit|overflow)|\bn_keep\b|\bn_ctx\b|prompt is too long",
     re.IGNORECASE,
@@ -160,6 +162,8 @@ def _by_code(complaint: Complaint) -> type[ProviderError] | None:
         (_AUTH_CODES, ProviderAuthFailed),
         (_CONTEXT_CODES, ContextTooLong),
         (_MODEL_CODES, ModelUnavailable),
+        # LM Studio gives the same code where nothing is loaded.
+        (_NO_MODEL_CODES, ModelUnavailable if _MODEL_NOT_READY.search(complaint.message) else ModelNotFound),
         (_TIMEOUT_CODES, ProviderTimeout),
     ):
         if complaint.codes & codes:
@@ -173,7 +177,8 @@ def _by_words(complaint: Complaint, status: int) -> type[ProviderError] | None:
     # A model that did not load for want of memory names the context length it was to be loaded with.
     for words, kind in (
         (_WRONG_ADDRESS, ProviderConnectFailed),
-        (_MODEL_ABSENT, ModelUnavailable),
+        (_MODEL_NOT_READY, ModelUnavailable),
+        (_NO_SUCH_MODEL, ModelNotFound),
         (_CONTEXT_OVERFLOW, ContextTooLong),
         (_CRASH, StreamCut),
     ):

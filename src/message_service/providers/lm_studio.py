@@ -7,7 +7,7 @@ from contextlib import aclosing
 import aiohttp
 from pydantic import SecretStr
 
-from message_service.errors import ModelUnavailable, ProviderAuthFailed, ProviderError
+from message_service.errors import ModelNotFound, ModelUnavailable, ProviderAuthFailed, ProviderError
 from message_service.providers.chat_completions import ChatStream, request_body
 from message_service.providers.lm_studio_models import LmStudioModels, ModelList
 from message_service.providers.provider import Capabilities, Prompt, ProviderEvent, ProviderHealth
@@ -59,10 +59,13 @@ class LmStudioProvider:
             patience=self._patience,
             deadline=deadline,
         )
-        async with aclosing(pieces):
-            async for piece in pieces:
-                for event in piece:
-                    yield event
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    for event in piece:
+                        yield event
+        except ModelNotFound as fault:
+            raise await self._without_model(prompt.model or self._model, fault) from fault
         context_tokens = await self._context_tokens(model) if reader.is_empty else None
         for event in reader.end(prompt_tokens=prompt.prompt_tokens, context_tokens=context_tokens):
             yield event
@@ -92,11 +95,12 @@ class LmStudioProvider:
             return ProviderHealth(
                 provider=self.name, is_reachable=fault.status is not None, detail=_trouble(self.name, fault)
             )
+        is_missing = self._model is not None and models.lacks(self._model)
         contexts = [model.context_tokens for model in models.ready if model.context_tokens]
         return ProviderHealth(
             provider=self.name,
             is_reachable=True,
-            models=tuple(model.name for model in models.ready),
+            models=() if is_missing else tuple(model.name for model in models.ready),
             context_tokens=min(contexts, default=None),
             latency_seconds=clock() - asked_at,
             detail=_readiness(models, self._model, self._window_tokens),
@@ -111,6 +115,16 @@ class LmStudioProvider:
         if not models.ready:
             raise ModelUnavailable(_readiness(models, None, None), provider=self.name)
         return models.ready[0].name
+
+    async def _without_model(self, named: str | None, fault: ModelNotFound) -> ProviderError:
+        """What it means that there is no such model: LM Studio says the same of one that it has and did not load."""
+        try:
+            models = await self._models.look()
+        except ProviderError:
+            return ModelUnavailable(fault.detail, provider=self.name, status=fault.status)
+        if named is None or models.has(named):
+            return ModelUnavailable(_readiness(models, named, None), provider=self.name, status=fault.status)
+        return ModelNotFound(_no_such_model(models, named), provider=self.name, status=fault.status)
 
     async def _context_tokens(self, model: str) -> int | None:
         try:
@@ -148,6 +162,8 @@ def lm_studio_providers(
 
 def _readiness(models: ModelList, wanted: str | None, window_tokens: int | None) -> str:
     """What a person has to know, and to do, about the models."""
+    if wanted and models.lacks(wanted):
+        return _no_such_model(models, wanted)
     if wanted and models.ready and not models.find(wanted):
         loaded = ", ".join(model.name for model in models.ready)
         return f"The configured model {wanted} is not loaded ({loaded} is): load it with `lms load {wanted}`."
@@ -166,6 +182,15 @@ def _readiness(models: ModelList, wanted: str | None, window_tokens: int | None)
     if key:
         return f"LM Studio runs but has no model loaded: load one in its window or with `lms load {key}`."
     return "LM Studio runs but has no model: download one in its window or with `lms get`, then load it."
+
+
+def _no_such_model(models: ModelList, wanted: str) -> str:
+    known = sorted(models.names or {model.name for model in models.ready})
+    there = f" (there are {', '.join(known)})" if known else ""
+    return (
+        f"The server has no model {wanted}{there}: correct MESSAGE_SERVICE_LM_STUDIO_MODEL, or download it with "
+        f"`lms get {wanted}`."
+    )
 
 
 def _trouble(name: str, fault: ProviderError) -> str:

@@ -32,6 +32,16 @@ class ModelList:
     ready: tuple[ReadyModel, ...] = ()
     unloaded: tuple[str, ...] = ()
     """Language models it has on disk."""
+    names: frozenset[str] | None = None
+    """Every name of a model that it has, loaded or not. None: a server that does not tell."""
+
+    def lacks(self, name: str) -> bool:
+        """Whether it told all it has, and this is not among it."""
+        return self.names is not None and not self.has(name)
+
+    def has(self, name: str) -> bool:
+        known = self.names if self.names is not None else {model.name for model in self.ready}
+        return any(is_same_model(name, one) or is_same_model(one, name) for one in known)
 
     def find(self, name: str) -> ReadyModel | None:
         """The model of this name, with the least of what its instances were loaded with.
@@ -129,7 +139,9 @@ def read_v1(listing: object) -> ModelList | None:
         return None
     ready: list[ReadyModel] = []
     unloaded: list[str] = []
+    names: set[str] = set()
     for entry in entries:
+        names.add(str(entry.get("key")))
         if entry.get("type") != "llm":
             continue
         instances = _entries(entry, "loaded_instances") or []
@@ -145,7 +157,7 @@ def read_v1(listing: object) -> ModelList | None:
             )
         if not instances:
             unloaded.append(str(entry.get("key")))
-    return ModelList(tuple(ready), tuple(unloaded))
+    return ModelList(tuple(ready), tuple(unloaded), frozenset(names | {model.name for model in ready}))
 
 
 def read_v0(listing: object) -> ModelList | None:
@@ -164,6 +176,7 @@ def read_v0(listing: object) -> ModelList | None:
             if model["state"] == "loaded"
         ),
         tuple(str(model.get("id")) for model in models if model["state"] != "loaded"),
+        frozenset(str(entry.get("id")) for entry in entries),
     )
 
 

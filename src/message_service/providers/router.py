@@ -12,6 +12,7 @@ from random import Random
 
 from message_service.errors import (
     ContextTooLong,
+    ModelNotFound,
     ModelUnavailable,
     ProviderAuthFailed,
     ProviderError,
@@ -223,7 +224,9 @@ def _is_the_callers_model(fault: ProviderError, prompt: Prompt) -> bool:
     """Whether the caller asked for a model that is not to be had, which must not close the target to others."""
     if prompt.model is None:
         return False
-    return isinstance(fault, ModelUnavailable) or (isinstance(fault, ProviderAuthFailed) and fault.status == 403)
+    return isinstance(fault, ModelUnavailable | ModelNotFound) or (
+        isinstance(fault, ProviderAuthFailed) and fault.status == 403
+    )
 
 
 def _now() -> float:

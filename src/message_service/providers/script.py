@@ -12,8 +12,8 @@ A message whose first line is `/script` followed by options, in any order, each 
     retry_after=3      seconds that the failure asks us to wait
     attempts=1         fails on the first so many attempts at the reply only
 
-Kinds of failure: overloaded, rate_limited, quota, auth, invalid, context, model, unreachable, timeout, cut,
-empty, and stall, which says nothing more until the caller gives up. An example:
+Kinds of failure: overloaded, rate_limited, quota, auth, invalid, context, model, no_model, unreachable, timeout,
+cut, empty, and stall, which says nothing more until the caller gives up. An example:
 
     /script tokens=40 rate=200 first=0.5 fail=overloaded@10 attempts=2
 """
@@ -27,6 +27,7 @@ from typing import Any
 from message_service.errors import (
     ContextTooLong,
     EmptyResponse,
+    ModelNotFound,
     ModelUnavailable,
     ProviderAuthFailed,
     ProviderConnectFailed,
@@ -50,6 +51,7 @@ FAULTS: dict[str, type[ProviderError]] = {
     "invalid": ProviderRequestInvalid,
     "context": ContextTooLong,
     "model": ModelUnavailable,
+    "no_model": ModelNotFound,
     "unreachable": ProviderConnectFailed,
     "timeout": ProviderTimeout,
     "cut": StreamCut,

@@ -7,7 +7,6 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import ClientSession
-from pydantic import SecretStr
 
 from message_service.clock import now
 from message_service.messages.reply import Usage
@@ -52,7 +51,8 @@ async def open_targets(settings: Settings, prices: PriceTable) -> AsyncIterator[
 
 def _targets(name: ProviderName, settings: Settings, session: ClientSession, prices: PriceTable) -> list[Target]:
     providers = providers_of(name, settings, session)
-    price = _price_of(name, getattr(settings, f"{name}_model", None), prices)
+    model = getattr(settings, f"{name}_model", None)
+    price = _price_of(name, model, prices)
     match name:
         case "lm_studio":
             places, key = settings.lm_studio_url, settings.lm_studio_api_key
@@ -65,7 +65,8 @@ def _targets(name: ProviderName, settings: Settings, session: ClientSession, pri
             usual_tier = 1 if settings.enabled_providers[0] == name else _LAST_TIER
             tier = settings.provider_tiers.get(name, usual_tier)
             return [Target(provider, tier=tier, price=price) for provider in providers]
-    return [_target(settings, provider, url, key, price) for provider, url in zip(providers, places, strict=True)]
+    access = [key.get_secret_value() if key else "", model]
+    return [_target(settings, provider, url, access, price) for provider, url in zip(providers, places, strict=True)]
 
 
 def _price_of(name: ProviderName, model: str | None, prices: PriceTable) -> PriceOf:
@@ -79,9 +80,8 @@ def _price_of(name: ProviderName, model: str | None, prices: PriceTable) -> Pric
     return price
 
 
-def _target(settings: Settings, provider: Provider, url: str, api_key: SecretStr | None, price: PriceOf) -> Target:
+def _target(settings: Settings, provider: Provider, url: str, access: list[str | None], price: PriceOf) -> Target:
     """A provider that can fail, with what the settings say of it by its name or its family's."""
-    access = [url, api_key.get_secret_value() if api_key else ""]
     weight = _of(provider, settings.provider_weights)
     return Target(
         provider,
@@ -89,8 +89,8 @@ def _target(settings: Settings, provider: Provider, url: str, api_key: SecretStr
             BreakerPolicy(failures_in_a_row=settings.breaker_failures, first_open_seconds=settings.breaker_open_seconds)
         ),
         host=urlsplit(url).netloc.rpartition("@")[2],
-        # With another address or key it is another target: what went wrong with the old one is forgotten.
-        identity=f"{provider.name}:{blake2b(repr(access).encode(), digest_size=6).hexdigest()}",
+        # With another address, key or model it is another target: what went wrong with the old one is forgotten.
+        identity=f"{provider.name}:{blake2b(repr([url, *access]).encode(), digest_size=6).hexdigest()}",
         tier=_of(provider, settings.provider_tiers) or 1,
         weight=1 if weight is None else weight,
         most_in_flight=_of(provider, settings.provider_concurrency),

@@ -7,7 +7,7 @@ import pytest
 
 from message_service.errors import (
     ContextTooLong,
-    ModelUnavailable,
+    ModelNotFound,
     ProviderAuthFailed,
     ProviderConnectFailed,
     ProviderError,
@@ -110,8 +110,8 @@ async def test_stream_ends_in_an_error_when_no_end_marker_came(
             None,
         ),
         ([answer(400, {"error": {"type": "invalid_request_error", "message": "No."}})], ProviderRequestInvalid, None),
-        ([answer(404, {"error": {"type": "not_found_error", "message": "model: tiny"}})], ModelUnavailable, None),
-        ([answer(404, {"error": {"code": "model_not_found", "message": "No such model"}})], ModelUnavailable, None),
+        ([answer(404, {"error": {"type": "not_found_error", "message": "model: tiny"}})], ModelNotFound, None),
+        ([answer(404, {"error": {"code": "model_not_found", "message": "No such model"}})], ModelNotFound, None),
         ([answer(404, b"<html>Not found</html>")], ProviderConnectFailed, None),
         ([answer(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})], StreamCut, None),
         ([answer(200, {"id": "msg_1", "content": []})], StreamCut, None),

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from message_service.errors import ModelUnavailable, ProviderConnectFailed
+from message_service.errors import ModelNotFound, ModelUnavailable, ProviderConnectFailed, ProviderError
 from message_service.providers.lm_studio import LmStudioProvider, lm_studio_providers
 from message_service.providers.provider import Started
 from tests.contract.providers.fault_server import (
@@ -170,10 +170,50 @@ async def test_health_says_what_to_download_when_there_is_no_model(
 async def test_health_says_which_model_to_load_when_another_one_is(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
-    fault_server.routes = {V1: [lm_studio_models(qwen=4096)]}
+    fault_server.routes = {V1: [_qwen_and_unloaded_gemma()]}
     health = await _provider(session, fault_server.url, model="gemma").health()
     assert health.models == ("qwen",)
     assert "gemma is not loaded (qwen is)" in health.detail
+
+
+async def test_health_names_the_setting_when_the_configured_model_is_not_there_at_all(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes = {V1: [_qwen_and_unloaded_gemma()]}
+    health = await _provider(session, fault_server.url, model="gema").health()
+    assert (health.is_reachable, health.models) == (True, ())
+    assert "no model gema (there are gemma, qwen): correct MESSAGE_SERVICE_LM_STUDIO_MODEL" in health.detail
+
+
+@pytest.mark.parametrize(
+    ("model", "listing", "kind"),
+    [
+        ("gema", None, ModelNotFound),
+        ("gemma", None, ModelUnavailable),
+        (None, None, ModelUnavailable),
+        ("gema", answer(200, {"data": [{"id": "gemma"}]}), ModelNotFound),
+        ("gema", answer(503, b""), ModelUnavailable),
+    ],
+    ids=["mistyped", "not loaded", "unloaded meanwhile", "another server's", "nobody knows"],
+)
+async def test_missing_model_is_an_outage_only_when_the_server_has_it(
+    session: aiohttp.ClientSession,
+    fault_server: FaultServer,
+    model: str | None,
+    listing: bytes | None,
+    kind: type[ProviderError],
+) -> None:
+    missing = {"error": {"message": "Model not found", "param": "model", "code": "model_not_found"}}
+    fault_server.routes = {CHAT: [answer(404, missing)]}
+    for path in ("/v1/models",) if listing else (V1,):
+        fault_server.routes[path] = [listing or _qwen_and_unloaded_gemma()]
+    reading = await read(_provider(session, fault_server.url, model=model).stream(prompt()))
+    assert type(reading.error) is kind
+
+
+def _qwen_and_unloaded_gemma() -> bytes:
+    qwen = {"type": "llm", "key": "qwen", "loaded_instances": [{"id": "qwen", "config": {"context_length": 4096}}]}
+    return answer(200, {"models": [qwen, {"type": "llm", "key": "gemma", "loaded_instances": []}]})
 
 
 async def test_health_says_what_to_do_when_the_model_was_loaded_with_less_context_than_prompts_need(

@@ -4,10 +4,11 @@ import asyncio
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from message_service.errors import (
     ContextTooLong,
-    ModelUnavailable,
+    ModelNotFound,
     NoProviderAvailable,
     ProviderAuthFailed,
     ProviderOverloaded,
@@ -122,10 +123,28 @@ async def test_callers_wish_for_a_missing_model_leaves_the_target_open_to_others
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
     fault_server.routes[CHAT] = [answer(404, {"error": {"code": "model_not_found", "message": "no such model"}})]
+    fault_server.routes[MODELS] = [lm_studio_models(fault=4096)]
     router = router_of(*lm_studios(session, fault_server))
     for _ in range(20):
-        assert type((await read(router.stream(prompt(model="nonsense")))).error) is ModelUnavailable
-    assert len(fault_server.requests) == 20
+        assert type((await read(router.stream(prompt(model="nonsense")))).error) is ModelNotFound
+    assert len([request for request in fault_server.requests if request.path == CHAT]) == 20
+
+
+async def test_configured_model_that_does_not_exist_closes_the_target_at_once_and_the_next_answers(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes[CHAT] = [answer(404, {"error": {"code": "model_not_found", "message": "no such model"}})]
+    fault_server.routes[MODELS] = [lm_studio_models(another=4096)]
+    router = router_of(*lm_studios(session, fault_server), SCRIPTED)
+    with capture_logs() as logged:
+        for _ in range(3):
+            assert (await read(router.stream(prompt("/script say=Hi")))).text == "Hi"
+    assert len([request for request in fault_server.requests if request.path == CHAT]) == 1
+    (left_alone,) = [line for line in logged if line["event"] == "provider.left_alone"]
+    assert (left_alone["log_level"], left_alone["reason"]) == ("error", "model_not_found")
+    assert "no model fault (there are another)" in left_alone["detail"]
+    alone = Route(provider="lm_studio")
+    assert type((await read(router.stream(prompt(), alone))).error) is ModelNotFound, "and is told when nobody else may"
 
 
 async def test_no_more_are_asked_of_a_target_at_once_than_it_has_room_for(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from message_service.errors import (
     ContextTooLong,
+    ModelNotFound,
     ModelUnavailable,
     ProviderAuthFailed,
     ProviderConnectFailed,
@@ -37,7 +38,8 @@ KNOWN = [
     # LM Studio
     (404, _openai("No models loaded. Please load a model in the developer page or use the `lms load` command"),
      ModelUnavailable),
-    (404, _openai('Model "x" not found. Your models: y', "model_not_found", "invalid_request_error"), ModelUnavailable),
+    (404, _openai('Model "x" not found. Your models: y', "model_not_found", "invalid_request_error"), ModelNotFound),
+    (404, _openai("No models loaded. Please load a model in the developer page", "model_not_found"), ModelUnavailable),
     (400, {"error": "Model unloaded."}, ModelUnavailable),
     (200, {"error": "Model unloaded."}, ModelUnavailable),
     (500, {"error": "Failed to load model: insufficient system resources for a context length of 131072"},
@@ -53,7 +55,7 @@ KNOWN = [
     (400, {"error": "Error rendering prompt with jinja template: roles must alternate"}, ProviderRequestInvalid),
     (200, {"error": "Unexpected endpoint or method. (POST /v1/chat/completions)"}, ProviderConnectFailed),
     # Anthropic
-    (404, {"type": "error", "error": {"type": "not_found_error", "message": "model: claude-9"}}, ModelUnavailable),
+    (404, {"type": "error", "error": {"type": "not_found_error", "message": "model: claude-9"}}, ModelNotFound),
     (400, {"type": "error", "error": {"type": "invalid_request_error",
                                       "message": "input length and `max_tokens` exceed context limit: 9 + 8 > 10"}},
      ContextTooLong),
@@ -68,7 +70,7 @@ KNOWN = [
     # OpenAI
     (429, _openai("You exceeded your current quota", "insufficient_quota", "insufficient_quota"),
      ProviderQuotaExhausted),
-    (404, _openai("The model `gpt-9` does not exist", "model_not_found", "invalid_request_error"), ModelUnavailable),
+    (404, _openai("The model `gpt-9` does not exist", "model_not_found", "invalid_request_error"), ModelNotFound),
     (200, _openai("x", "server_error", "error"), ProviderFailed),
     (200, _openai("x", "invalid_prompt", "error"), ProviderRequestInvalid),
     # llama.cpp

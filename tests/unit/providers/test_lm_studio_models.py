@@ -34,11 +34,15 @@ OPENAI = {"object": "list", "data": [{"id": "text-embedding-nomic"}, {"id": "qwe
 
 
 def test_loaded_instances_are_ready_when_the_list_is_of_the_first_generation() -> None:
-    assert read_v1(V1) == ModelList((ReadyModel("qwen", 8192, 4), ReadyModel("qwen:2", 4096)), ("gemma",))
+    assert read_v1(V1) == ModelList(
+        (ReadyModel("qwen", 8192, 4), ReadyModel("qwen:2", 4096)),
+        ("gemma",),
+        frozenset({"qwen", "qwen:2", "gemma", "nomic"}),
+    )
 
 
 def test_loaded_models_are_ready_when_the_list_has_states() -> None:
-    assert read_v0(V0) == ModelList((ReadyModel("qwen", 8192),), ("gemma",))
+    assert read_v0(V0) == ModelList((ReadyModel("qwen", 8192),), ("gemma",), frozenset({"qwen", "gemma", "nomic"}))
 
 
 def test_every_model_is_ready_when_the_list_does_not_tell() -> None:

@@ -15,7 +15,7 @@ async def check_providers(subject: Subject) -> list[Finding]:
             f"provider {health.provider}",
             "fail",
             _sentence(health.detail, health.models),
-            "Until then replies wait, and fail at their deadline.",
+            "Until then replies wait for it until their deadline, or fail.",
         )
         for health in found
     ]

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from message_service.errors import NoProviderAvailable, ProviderError
-from message_service.providers.routing.breaker import LASTING, Admission, BreakerState
+from message_service.logs import log
+from message_service.providers.routing.breaker import LASTING, Admission, BreakerState, Ejection
 from message_service.providers.routing.shared import SharedBreakers
 from message_service.providers.routing.target import Target
 
@@ -115,8 +116,11 @@ class Pass:
 
     def failed(self, error: ProviderError, *, chance: float) -> None:
         if self.target.breaker is not None:
+            was = self.target.breaker.ejection
             self.target.breaker.failed(error, _now(), is_probe=self._is_probe, chance=chance)
             self._gate.changed()
+            if (ejection := self.target.breaker.ejection) is not None and ejection is not was:
+                _log(self.target, ejection, error)
 
     async def leave(self) -> None:
         self.target.in_flight -= 1
@@ -127,6 +131,20 @@ class Pass:
         if self._is_probe:
             self._is_probe = False
             await self._gate.probe_is_over(self.target)
+
+
+def _log(target: Target, ejection: Ejection, error: ProviderError) -> None:
+    if ejection.is_pause:
+        return
+    told = log.error if ejection.reason in LASTING else log.warning
+    told(
+        "provider.left_alone",
+        provider=target.name,
+        host=target.host,
+        reason=ejection.reason,
+        seconds=round(ejection.ends_at - _now(), 1),
+        detail=error.detail,
+    )
 
 
 def _now() -> float:

@@ -8,6 +8,7 @@ from enum import Enum, StrEnum
 from message_service.errors import (
     ContextTooLong,
     EmptyResponse,
+    ModelNotFound,
     ModelUnavailable,
     NoProviderAvailable,
     ProviderAuthFailed,
@@ -48,6 +49,7 @@ BLAME: Mapping[type[ProviderError], Blame] = {
     ProviderTimeout: Blame.COUNTED,
     StreamCut: Blame.COUNTED,
     ProviderRateLimited: Blame.PAUSES,
+    ModelNotFound: Blame.OPENS,
     ProviderAuthFailed: Blame.OPENS,
     ProviderQuotaExhausted: Blame.OPENS,
 }
