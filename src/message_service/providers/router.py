@@ -112,7 +112,7 @@ class Router:
         line: list[Target] = []
         for group in fitting(self._named(route.provider), prompt, most_dollars=self._policy.most_dollars):
             by_name = {target.name: target for target in group}
-            candidates = [target.candidate(prompt) for target in group]
+            candidates = [target.candidate(prompt, _now()) for target in group]
             line += (by_name[one.name] for one in in_tiers(candidates, strategy, prompt.cache_key))
         return line
 

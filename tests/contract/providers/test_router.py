@@ -166,6 +166,36 @@ async def test_no_more_are_asked_of_a_target_at_once_than_it_has_room_for(
     assert most == 2
 
 
+async def test_fewer_are_asked_of_a_target_at_once_when_it_said_that_it_is_too_much(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    waves: list[int] = []
+    room = 4
+
+    def play(_: object) -> list[Step]:
+        waves[-1] = max(waves[-1], target.in_flight)
+        if target.in_flight > room:
+            return [Pause(0.05), answer(429, b"", {"Retry-After": "0.1"})]
+        return [stream_head(), Pause(0.05), delta("Hello"), delta(finish="stop"), DONE]
+
+    fault_server.routes[CHAT] = play
+    (provider,) = lm_studios(session, fault_server)
+    target = Target(provider, Breaker(BreakerPolicy()))
+    router = Router([target])
+    for _ in range(2):
+        waves.append(0)
+        readings = await asyncio.gather(*(read(router.stream(prompt())) for _ in range(16)))
+        assert any(type(reading.error) is ProviderRateLimited for reading in readings)
+        await asyncio.sleep(0.2)
+    room = 16
+    waves.append(0)
+    readings = await asyncio.gather(*(read(router.stream(prompt())) for _ in range(16)))
+    assert [reading.text for reading in readings] == ["Hello"] * 16, "who finds no room waits for it"
+    first, second, third = waves
+    assert (first, second) == (16, 8), "half of what was too much"
+    assert 4 <= third <= 8, "half again, and then one more for each full round"
+
+
 async def test_prompt_goes_back_to_be_trimmed_when_it_fits_no_target(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from message_service.errors import NoProviderAvailable, ProviderError
+from message_service.errors import NoProviderAvailable, ProviderError, ProviderRateLimited
 from message_service.logs import log
 from message_service.providers.routing.breaker import LASTING, Admission, BreakerState, Ejection
 from message_service.providers.routing.shared import SharedBreakers
@@ -101,6 +101,7 @@ class Pass:
         self.target = target
         self._gate = gate
         self._is_probe = is_probe
+        self._asked_at = _now()
         # From the moment of the choice, so that choices made at the same time see one another.
         target.in_flight += 1
 
@@ -112,10 +113,13 @@ class Pass:
     def finished(self) -> None:
         if self.target.breaker is not None:
             self.target.breaker.succeeded(_now(), is_probe=False)
+            self.target.learnt.answered(_now(), in_flight=self.target.in_flight)
             self._gate.changed()
 
     def failed(self, error: ProviderError, *, chance: float) -> None:
         if self.target.breaker is not None:
+            if isinstance(error, ProviderRateLimited):
+                self.target.learnt.refused(_now(), asked_at=self._asked_at, in_flight=self.target.in_flight)
             was = self.target.breaker.ejection
             self.target.breaker.failed(error, _now(), is_probe=self._is_probe, chance=chance)
             self._gate.changed()
@@ -152,7 +156,7 @@ def _now() -> float:
 
 
 def _is_full(target: Target) -> bool:
-    limit = target.most_in_flight
+    limit = target.most_in_flight(_now())
     return limit is not None and target.in_flight >= limit
 
 

@@ -67,7 +67,7 @@ def report(target: Target, at: float) -> TargetReport:
         reason=ejection.reason if ejection else None,
         retry_after_seconds=max(0.0, round(ejection.ends_at - at, 1)) if ejection else None,
         in_flight=target.in_flight,
-        most_in_flight=target.most_in_flight,
+        most_in_flight=target.most_in_flight(at),
         first_token_seconds=None if target.first_token_seconds is None else round(target.first_token_seconds, 3),
         is_reachable=health.is_reachable if health else None,
         models=health.models if health else (),

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from message_service.errors import ProviderError
 from message_service.providers.provider import Capabilities, Prompt, Provider, ProviderHealth
+from message_service.providers.routing.adaptive_limit import AdaptiveLimit
 from message_service.providers.routing.breaker import Admission, Breaker
 from message_service.providers.routing.candidate import Candidate
 
@@ -44,6 +45,7 @@ class Target:
         self.tier = tier
         self.weight = weight
         self._most_in_flight = most_in_flight
+        self.learnt = AdaptiveLimit()
         self._price = price
         self.look_seconds = look_seconds
         """How often it is asked how it is."""
@@ -63,24 +65,26 @@ class Target:
     def family(self) -> str:
         return family_of(self.name)
 
-    @property
-    def most_in_flight(self) -> int | None:
-        """As configured; else what the server was loaded for, so that the queue is ours and not the server's."""
-        if self._most_in_flight is not None or self.capabilities is None:
-            return self._most_in_flight
-        return self.capabilities.parallel_replies
+    def most_in_flight(self, at: float) -> int | None:
+        """As configured; else what the server was loaded for, so that the queue is ours and not the server's.
+
+        Less after the target has said that it is too much.
+        """
+        told = self.capabilities.parallel_replies if self.capabilities else None
+        set_here = told if self._most_in_flight is None else self._most_in_flight
+        return min((most for most in (set_here, self.learnt.most_in_flight(at)) if most is not None), default=None)
 
     def admission(self, at: float) -> Admission:
         return Admission.PASS if self.breaker is None else self.breaker.admission(at)
 
-    def candidate(self, prompt: Prompt) -> Candidate:
+    def candidate(self, prompt: Prompt, at: float) -> Candidate:
         return Candidate(
             name=self.name,
             family=self.family,
             tier=self.tier,
             weight=self.weight,
             in_flight=self.in_flight,
-            most_in_flight=self.most_in_flight,
+            most_in_flight=self.most_in_flight(at),
             first_token_seconds=self.first_token_seconds,
             price=self.price_of(prompt),
         )
