@@ -14,11 +14,11 @@ from bench.figures import Figure, at_most_times_peer
 from bench.scope import Scope
 from message_service.messages.message import Role
 from message_service.providers.anthropic import AnthropicProvider
+from message_service.providers.connections import provider_session
 from message_service.providers.lm_studio import LmStudioProvider
 from message_service.providers.openai import OpenAiProvider
 from message_service.providers.provider import Prompt, Provider, TextDelta, Turn
 from message_service.providers.reply_stream import Patience
-from message_service.providers.upstream import provider_session
 
 _CHUNKS = 2000
 _STREAMS = 5

@@ -7,12 +7,12 @@ from statistics import median
 
 import pytest
 
+from message_service.providers.connections import provider_session
 from message_service.providers.lm_studio import LmStudioProvider
 from message_service.providers.router import Router
 from message_service.providers.routing.breaker import Breaker, BreakerPolicy, BreakerState
 from message_service.providers.routing.shared import CHANNEL, SharedBreakers
 from message_service.providers.routing.target import Target
-from message_service.providers.upstream import provider_session
 from message_service.relay import Relay, open_relay
 from message_service.stopping import stop_tasks
 from tests.contract.providers.fault_server import CHAT, DONE, FaultServer, Pause, Request, Step, answer, delta

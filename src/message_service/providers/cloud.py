@@ -50,7 +50,7 @@ class CloudProvider(ABC):
         *,
         name: str,
     ) -> None:
-        """The session is lent: see `upstream.provider_session`."""
+        """The session is lent: see `connections.provider_session`."""
         self.name = name
         self._session = session
         self._url = url.rstrip("/")

@@ -20,7 +20,7 @@ class LmStudioProvider:
     """One LM Studio server, through its OpenAI-compatible chat completions.
 
     Which model answers: the one the prompt names, else `model`, else the first that is loaded. The session
-    is lent: see `upstream.provider_session`.
+    is lent: see `connections.provider_session`.
     """
 
     def __init__(

@@ -48,6 +48,11 @@ class ReplyReader(ABC):
         return self._finish is not None
 
     @property
+    def is_cut_short(self) -> bool:
+        """Whether we ended it at a stop sequence: the server may go on writing."""
+        return self._pieces.is_stopped
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing was said and nothing held it back."""
         return not self._has_text and self._finish is not FinishReason.CONTENT_FILTER

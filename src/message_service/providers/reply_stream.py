@@ -61,6 +61,7 @@ async def read_reply(
                 deadline = deadline if was_finished else clock() + USAGE_GRACE_SECONDS
             elif reader.tokens_seen > tokens_before:
                 deadline = clock() + patience.token_seconds
+        response.is_whole = reader.is_done and not reader.is_cut_short
 
 
 async def _read(

@@ -3,16 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from io import BytesIO
 
 import aiohttp
 import orjson
 
 from message_service.errors import ProviderConnectFailed, ProviderError, ProviderTimeout, StreamCut
+from message_service.providers.connections import CONNECT_TIMEOUT_SECONDS, leave, send
 from message_service.providers.faults import classify, read_complaint, retry_after_seconds
 from message_service.providers.sse import SseEvent, SseEventTooLarge, SseParser
 
-CONNECT_TIMEOUT_SECONDS = 2.0
 ERROR_BODY_TIMEOUT_SECONDS = 2.0
 MAX_ERROR_BODY_BYTES = 65_536
 MAX_JSON_BODY_BYTES = 4_194_304
@@ -20,19 +19,8 @@ KEY_HEADERS = ("Authorization", "x-api-key")
 _HIDDEN = "[key]"
 _SHORTEST_KEY = 4
 
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
 _FOREIGN = (aiohttp.ClientError, OSError, RuntimeError, SseEventTooLarge)
 """What aiohttp and the socket raise; RuntimeError when the session or the connection was closed under us."""
-
-
-def provider_session() -> aiohttp.ClientSession:
-    """The session that adapters are lent; call it inside the loop.
-
-    As many connections as there are running replies, and a new one each time: reusing an idle connection
-    would race with the server closing it, and a POST is not sent twice.
-    """
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 class EventResponse:
@@ -42,6 +30,8 @@ class EventResponse:
         self._provider = provider
         self._content = response.content
         self._parser = SseParser()
+        self.is_whole = False
+        """Whether all that matters was read: the connection may be used again once the body ends."""
 
     async def read(self, deadline: float) -> list[SseEvent] | None:
         """The events that arrived, perhaps none; None at the end of the body. `deadline` is on the loop's clock.
@@ -68,33 +58,36 @@ async def post_for_events(
 ) -> AsyncIterator[EventResponse]:
     """Open a stream; leaving the context closes its connection at once, which is what stops a provider.
 
+    Unless the stream is whole by then: see `connections.leave`.
+
     `deadline` for the head of the answer is on the loop's clock. Raises `ProviderError`.
     """
     try:
         async with asyncio.timeout_at(deadline):
-            response = await session.post(
+            response = await send(
+                session,
+                "POST",
                 url,
-                data=BytesIO(body),
                 headers={
                     **headers,
                     "Content-Type": "application/json",
                     "Accept": "text/event-stream",
                     "Accept-Encoding": "identity",
                 },
-                timeout=_TIMEOUT,
-                allow_redirects=False,
+                body=body,
             )
     except _FOREIGN as fault:
         raise _ours(provider, fault, is_answered=False) from fault
+    events = EventResponse(provider, response)
     try:
         if response.status != 200 or not _may_be_event_stream(response):
             raise await _refusal(provider, response)
-        yield EventResponse(provider, response)
+        yield events
     except ProviderError as fault:
         _hide_keys(fault, headers)
         raise
     finally:
-        response.close()
+        leave(response, is_whole=events.is_whole)
 
 
 async def get_json(
@@ -138,14 +131,7 @@ async def _json(
     try:
         async with (
             asyncio.timeout(timeout_seconds),
-            session.request(
-                method,
-                url,
-                data=BytesIO(body) if body is not None else None,
-                headers=headers,
-                timeout=_TIMEOUT,
-                allow_redirects=False,
-            ) as response,
+            await send(session, method, url, headers=headers, body=body) as response,
         ):
             if response.status != 200:
                 raise await _refusal(provider, response)

@@ -13,12 +13,12 @@ from message_service.messages.reply import Usage
 from message_service.metered.router import MeteredRouter
 from message_service.metrics import Metrics
 from message_service.providers import anthropic, openai
+from message_service.providers.connections import provider_session
 from message_service.providers.provider import Prompt, Provider
 from message_service.providers.router import RoutingPolicy
 from message_service.providers.routing.breaker import Breaker, BreakerPolicy
 from message_service.providers.routing.failover import FailoverPolicy
 from message_service.providers.routing.target import PriceOf, Target, family_of
-from message_service.providers.upstream import provider_session
 from message_service.settings import ProviderName, Settings
 from message_service.usage.prices import PriceTable, load_prices
 from message_service.wiring.providers import providers_of

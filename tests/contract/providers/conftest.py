@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from message_service.providers.upstream import provider_session
+from message_service.providers.connections import provider_session
 from tests.contract.providers.aimock import AimockUnavailable, aimock
 from tests.contract.providers.fault_server import FaultServer
 from tests.contract.providers.llama_server import BINARY_VARIABLE, LlamaServer, llama_binary, llama_server

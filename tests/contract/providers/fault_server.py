@@ -57,6 +57,8 @@ class FaultServer:
     caller_left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a caller closes its connection during a `Silence`."""
     connections: int = 0
+    keeps_connections: bool = False
+    """Whether more is answered on a connection: what it plays must then say where its body ends."""
     _server: asyncio.Server | None = None
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -82,11 +84,14 @@ class FaultServer:
         self._open.add(writer)
         self.connections += 1
         try:
-            request = await _read_request(reader)
-            self.requests.append(request)
-            route = self.routes.get(request.path, UNKNOWN_ADDRESS)
-            for step in route(request) if callable(route) else route:
-                await self._play(step, reader, writer)
+            while True:
+                request = await _read_request(reader)
+                self.requests.append(request)
+                route = self.routes.get(request.path, UNKNOWN_ADDRESS)
+                for step in route(request) if callable(route) else route:
+                    await self._play(step, reader, writer)
+                if not self.keeps_connections:
+                    break
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the caller went away, which is what some tests are about
         finally:
@@ -129,6 +134,13 @@ def answer(status: int, body: object, headers: Mapping[str, str] | None = None) 
 def stream_head(content_type: str = "text/event-stream") -> bytes:
     """The head of a stream that ends where the connection ends, so that every cut looks like a clean end."""
     return _head(200, {"Content-Type": content_type, "Connection": "close"})
+
+
+def kept_stream(steps: Sequence[Step], *, last: Sequence[Step] = ()) -> list[Step]:
+    """A stream whose connection can be used again: in chunks, with `last` before the chunk that ends them."""
+    head = _head(200, {"Content-Type": "text/event-stream", "Transfer-Encoding": "chunked"})
+    chunks = [b"%x\r\n%b\r\n" % (len(step), step) if isinstance(step, bytes) else step for step in steps]
+    return [head, *chunks, *last, b"0\r\n\r\n"]
 
 
 def event(content: object) -> bytes:

@@ -128,18 +128,6 @@ async def test_key_and_attempt_are_sent_when_they_are_given(
     assert chat.headers["x-request-id"] == "msg_1.2"
 
 
-async def test_every_exchange_has_its_own_connection_when_the_server_would_keep_it(
-    session: aiohttp.ClientSession, fault_server: FaultServer
-) -> None:
-    # An idle connection that the server closes at the same moment would lose the next prompt.
-    fault_server.routes = {V1: [lm_studio_models(fault=4096)], CHAT: REPLY}
-    provider = _provider(session, fault_server.url)
-    for _ in range(3):
-        assert (await read(provider.stream(prompt()))).error is None
-    assert fault_server.connections == len(fault_server.requests) == 4
-    assert {request.headers["connection"] for request in fault_server.requests} == {"close"}
-
-
 # --- health ------------------------------------------------------------------------------------
 
 
