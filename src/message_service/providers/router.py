@@ -147,13 +147,10 @@ class Router:
         target, prompt = admitted.target, run.prompt
         run.tried.append(target)
         shown: Fresh | Continued
-        if run.has_text and (verdict := self._verdict(run, target)) is Verdict.CONTINUE:
+        if self._take_over(run, target) is Verdict.CONTINUE:
             prompt = replace(prompt, prefill=run.text)
             shown = Continued(run, run.switch_to(target))
         else:
-            if run.has_text and verdict is Verdict.KEEP:
-                run.is_over = True
-                raise run.told()
             for event in self._begin_again(run, target):
                 yield event
             shown = Fresh(run)
@@ -175,6 +172,17 @@ class Router:
             raise
         finally:
             run.route.attempts.append(notes.attempt())
+
+    def _take_over(self, run: Run, target: Target) -> Verdict | None:
+        """How `target` follows another, which counts as a failover; None when nothing was shown yet.
+
+        Raises what to tell when the text is kept as it is, or when no failover is left.
+        """
+        verdict = self._verdict(run, target) if run.has_text else None
+        if verdict is Verdict.KEEP or (run.failures and not self._budget.spend(_now())):
+            run.is_over = True
+            raise run.told()
+        return verdict
 
     @staticmethod
     def _begin_again(run: Run, target: Target) -> list[RouterEvent]:
@@ -211,7 +219,7 @@ class Router:
             raise fault
         run.failures.append(fault)
         has_others = len(run.tried) < len(run.line) and len(run.failures) <= self._policy.most_switches
-        if not has_others or not self._budget.spend(_now()):
+        if not has_others or not self._budget.has_one(_now()):
             raise run.told()
 
 

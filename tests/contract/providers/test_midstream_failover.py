@@ -3,10 +3,12 @@
 import aiohttp
 
 from message_service.errors import StreamCut
-from message_service.providers.provider import Started, TextDelta
-from message_service.providers.router import RoutingPolicy
+from message_service.providers.provider import Provider, Started, TextDelta
+from message_service.providers.router import Router, RoutingPolicy
 from message_service.providers.routing.failover import FailoverPolicy
+from message_service.providers.routing.retry_budget import RetryBudget
 from message_service.providers.routing.run import Restarted, Switched
+from message_service.providers.routing.target import Target
 from message_service.settings import MidstreamPolicy
 from tests.contract.providers.fault_server import (
     CHAT,
@@ -96,3 +98,19 @@ async def test_text_is_kept_when_another_model_would_go_on(session: aiohttp.Clie
         reading = await read(router.stream(prompt()))
     assert type(reading.error) is StreamCut
     assert reading.text == "Once upon"
+
+
+async def test_failover_that_keeps_the_text_costs_nothing_of_the_retry_budget(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    providers: list[Provider] = [*lm_studios(session, fault_server), SCRIPTED]
+    targets = [Target(provider) for provider in providers]
+    fault_server.routes[CHAT] = [stream_head(), delta("Half a")]
+    one_retry = RetryBudget(share=0, least_per_second=0.1)
+    keeping, restarting = (
+        Router(targets, policy, budget=one_retry) for policy in (midstream("keep"), midstream("restart"))
+    )
+    for _ in range(3):
+        assert (await read(keeping.stream(prompt()))).text == "Half a"
+    assert (await read(restarting.stream(prompt("/script say=Hi")))).text == "Half aHi", "taken back, and written anew"
+    assert type((await read(restarting.stream(prompt("/script say=Hi")))).error) is StreamCut, "that was the one"

@@ -18,13 +18,17 @@ class RetryBudget:
         self._forget(at)
         self._requests.append(at)
 
+    def has_one(self, at: float) -> bool:
+        """Whether one retry more is allowed."""
+        self._forget(at)
+        return len(self._retries) + 1 <= self._least + self._share * len(self._requests)
+
     def spend(self, at: float) -> bool:
         """Whether one retry more is allowed; it counts as made if so."""
-        self._forget(at)
-        if len(self._retries) + 1 > self._least + self._share * len(self._requests):
-            return False
-        self._retries.append(at)
-        return True
+        is_allowed = self.has_one(at)
+        if is_allowed:
+            self._retries.append(at)
+        return is_allowed
 
     def _forget(self, at: float) -> None:
         for moments in (self._requests, self._retries):
