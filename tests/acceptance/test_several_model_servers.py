@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest_asyncio
 
+from tests.acceptance.test_provider_commands import run
 from tests.contract.providers.fault_server import (
     CHAT,
     MODELS,
@@ -129,3 +130,25 @@ async def test_unknown_strategy_is_refused_and_a_known_one_taken(service: Servic
     for strategy in ("latency", "affinity", "round_robin", "weighted", "cost", "priority"):
         asked = await caller.ask("Hello!", f"c-{strategy}", reply={"strategy": strategy})
         assert (await caller.ended(asked["id"]))["status"] == "completed"
+
+
+async def test_mistyped_model_fails_at_once_and_everybody_who_looks_is_told(
+    start_service: StartService, model: FaultServer
+) -> None:
+    model.routes[CHAT] = [answer(404, {"error": {"code": "model_not_found", "message": "Model not found"}})]
+    async with start_service(LM_STUDIO_URL=model.url, LM_STUDIO_MODEL="fualt") as service:
+        caller = service.client()
+        ended = await caller.ended((await caller.ask("Hello!", "c0"))["id"], seconds=30)
+        assert (ended["status"], ended["error"]["code"]) == ("failed", "model_not_found")
+
+        async def is_told() -> bool:
+            told = await _provider(service)
+            return told.get("reason") == "model_not_found" and "no model fualt (there are fault)" in told["detail"]
+
+        await eventually(is_told, seconds=20, what="the API says why it is left alone, and what to correct")
+        code, printed = await run(service.environment, "breakers")
+        assert (code, "model_not_found" in printed) == (0, True)
+        for look in ("list", "test"):
+            code, printed = await run(service.environment | {"MESSAGE_SERVICE_LM_STUDIO_MODEL": "fualt"}, look)
+            assert (code, "FAIL" in printed) == (1, True)
+            assert "correct MESSAGE_SERVICE_LM_STUDIO_MODEL" in printed

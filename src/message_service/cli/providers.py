@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 from message_service.cli.server_urls import with_server_urls
 from message_service.errors import MessageServiceError, RelayUnavailable
+from message_service.logs import configure_logs
 from message_service.messages.message import Role
 from message_service.metrics import Metrics
 from message_service.providers.provider import Prompt, Started, TextDelta, Turn
@@ -26,6 +27,7 @@ def list_providers(settings: Settings) -> int:
 
 def ask_provider(settings: Settings, name: str | None) -> int:
     """Ask one prompt of each provider, or of one. 0 when all answered."""
+    configure_logs(level=settings.log_level, format_=settings.log_format, role="cli")
     return asyncio.run(_test(settings, name))
 
 
