@@ -104,7 +104,7 @@ async def _microseconds_a_chunk(read: Read) -> float:
 
 
 async def _read_ours(provider: Provider) -> int:
-    return len([event async for event in provider.stream(_PROMPT) if isinstance(event, TextDelta)])
+    return sum([event.tokens async for event in provider.stream(_PROMPT) if isinstance(event, TextDelta)])
 
 
 async def _read_theirs(open_stream: Callable[[], Awaitable[AsyncIterator[Any]]]) -> int:

@@ -1,25 +1,17 @@
-"""A worker's pen for one reply: numbers the events, and gathers text into at most 20 deltas a second, 10 under load."""
+"""A worker's pen for one reply: numbers the events, and gathers text into few deltas."""
 
 import asyncio
+from functools import partial
 
-from message_service.errors import ClaimLost
+from message_service.errors import ClaimLost, RelayUnavailable
+from message_service.gathering import gathering_seconds
 from message_service.ids import ReplyId
 from message_service.live.channel import Channel
 from message_service.live.event import Began, Counted, LiveEvent, Placed, Position, ProviderSwitched, Reset, Step, Text
 from message_service.messages.reply import Usage
 
-_SHORTEST_GATHERING_SECONDS = 0.05
-_LONGEST_GATHERING_SECONDS = 0.1
-_GATHERING_SECONDS_PER_WRITER = 0.0002
-
-
-def gathering_seconds(writers: int) -> float:
-    """How long a worker that writes so many replies gathers text for one delta.
-
-    A delta costs worker, Redis and API about the same whatever its length. Up to 250 replies show 20 a second,
-    from 500 on 10.
-    """
-    return min(_LONGEST_GATHERING_SECONDS, max(_SHORTEST_GATHERING_SECONDS, _GATHERING_SECONDS_PER_WRITER * writers))
+_MOST_LOST_CHARACTERS = 16_384
+"""Where more is lost, watchers wait for the whole reply: sending ever more again would only add to the fault."""
 
 
 class LiveWriter:
@@ -36,6 +28,9 @@ class LiveWriter:
         self._last_step: Step | None = None
         self._next_delta_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._deltas_under_way = 0
+        self._lost = ""
+        """The end of what was sent, as far as Redis did not confirm it."""
         self._is_stopped = False
         channel.writers += 1
         self.is_refused = False
@@ -51,9 +46,10 @@ class LiveWriter:
 
     def begin_again(self, reason: str) -> None:
         """Begin the next take: what was written of this one is void."""
-        self.stop()
+        self._drop_pending()
         self.take += 1
         self._pieces.clear()
+        self._lost = ""
         self._characters = 0
         self._last_step = None
         self.reset(reason)
@@ -76,12 +72,7 @@ class LiveWriter:
             return
         self._pieces.append(text)
         self._pending.append(text)
-        loop = asyncio.get_running_loop()
-        wait_seconds = self._next_delta_at - loop.time()
-        if wait_seconds <= 0:
-            self._show_text()
-        elif self._timer is None:
-            self._timer = loop.call_later(wait_seconds, self._show_text)
+        self._show_when_due()
 
     def counted(self, usage: Usage) -> None:
         self._show_text()
@@ -94,13 +85,27 @@ class LiveWriter:
 
     def stop(self) -> None:
         """Write nothing more."""
+        self._drop_pending()
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._channel.writers -= 1
+
+    def _drop_pending(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._pending.clear()
-        if not self._is_stopped:
-            self._is_stopped = True
-            self._channel.writers -= 1
+
+    def _show_when_due(self) -> None:
+        """Not before the delta that is under way has arrived: where Redis is slow, deltas become longer, not more."""
+        if self._timer is not None or self._deltas_under_way:
+            return
+        loop = asyncio.get_running_loop()
+        wait_seconds = self._next_delta_at - loop.time()
+        if wait_seconds <= 0:
+            self._show_text()
+        else:
+            self._timer = loop.call_later(wait_seconds, self._show_text)
 
     def _show_text(self) -> None:
         if self._timer is not None:
@@ -110,15 +115,29 @@ class LiveWriter:
             text = "".join(self._pending)
             self._pending.clear()
             self._characters += len(text)
+            if not self._deltas_under_way:
+                # With what may have been lost: a watcher who has it already is shown the rest only.
+                text, self._lost = self._lost + text, ""
             self._next_delta_at = asyncio.get_running_loop().time() + gathering_seconds(self._channel.writers)
-            self._append(Step.TEXT, Text(text))
+            self._deltas_under_way += 1
+            self._append(Step.TEXT, Text(text)).add_done_callback(partial(self._note_arrival, self.take, text))
 
-    def _append(self, step: Step, event: LiveEvent) -> None:
+    def _append(self, step: Step, event: LiveEvent) -> asyncio.Future[None]:
         self._last_step = step
         position = Position(self.take, self._characters, step)
         outcome = self._channel.append(self._reply_id, Placed(position, event), kept_seconds=self._kept_seconds)
         outcome.add_done_callback(self._note_refusal)
+        return outcome
 
     def _note_refusal(self, outcome: asyncio.Future[None]) -> None:
         if not outcome.cancelled() and isinstance(outcome.exception(), ClaimLost):
             self.is_refused = True
+
+    def _note_arrival(self, take: int, text: str, outcome: asyncio.Future[None]) -> None:
+        self._deltas_under_way -= 1
+        if take == self.take:
+            is_lost = not outcome.cancelled() and isinstance(outcome.exception(), RelayUnavailable)
+            # Sent again with more text only: had it arrived after all, Redis would refuse the same position.
+            self._lost = self._lost + text if is_lost and len(self._lost) < _MOST_LOST_CHARACTERS else ""
+        if self._pending:
+            self._show_when_due()

@@ -25,11 +25,17 @@ class _Sending:
     """Whether its connection had carried another before."""
 
 
+class StreamConnector(aiohttp.TCPConnector):
+    """Knows how many event streams are being read."""
+
+    open_streams = 0
+
+
 def provider_session() -> aiohttp.ClientSession:
     """The session that adapters are lent; call it in the loop. There may be as many connections as running replies."""
     trace = aiohttp.TraceConfig()
     trace.on_connection_reuseconn.append(_note_reuse)
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
+    connector = StreamConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trace_configs=[trace])
 
 

@@ -1,7 +1,7 @@
 """The contract of everything that can write a reply."""
 
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from message_service.messages.message import Role
@@ -58,6 +58,8 @@ class TextDelta:
     """More of the reply; never empty, always whole characters."""
 
     text: str
+    tokens: int = field(default=1, compare=False)
+    """How many of the provider's own pieces it joins; one is a token, about."""
 
 
 @dataclass(frozen=True, slots=True)

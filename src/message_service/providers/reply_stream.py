@@ -1,14 +1,14 @@
 """One request for a streamed reply, read to its end within its deadlines, whatever the dialect."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
 import aiohttp
 import orjson
 
 from message_service.errors import ProviderError, ProviderRequestInvalid, ProviderTimeout
-from message_service.providers.provider import ProviderEvent
+from message_service.providers.provider import ProviderEvent, TextDelta
 from message_service.providers.reply_reader import ReplyReader
 from message_service.providers.sse import SseEvent
 from message_service.providers.upstream import EventResponse, post_for_events
@@ -38,6 +38,7 @@ async def read_reply(
 ) -> AsyncGenerator[list[ProviderEvent], None]:
     """What `reader` makes of each piece that arrives, up to the end of the stream; `reader.end` is the caller's.
 
+    The first text comes at once; then so much is read at a time as `gathering` says.
     `deadline` for the first token is on the loop's clock. Raises `ProviderError`.
     """
     clock = asyncio.get_running_loop().time
@@ -52,16 +53,38 @@ async def read_reply(
                     taken += reader.take(event)
             except ProviderError:
                 if taken:
-                    yield taken  # what arrived with the error came before it
+                    yield joined(taken)  # what arrived with the error came before it
                 raise
             if taken:
-                yield taken
+                yield joined(taken)
+            if reader.tokens_seen > tokens_before and not reader.is_finished:
+                await response.gather()
             # Counted from here, so that the time our own reader took is not held against the provider.
             if reader.is_finished:
                 deadline = deadline if was_finished else clock() + USAGE_GRACE_SECONDS
             elif reader.tokens_seen > tokens_before:
                 deadline = clock() + patience.token_seconds
         response.is_whole = reader.is_done and not reader.is_cut_short
+
+
+def joined(events: Sequence[ProviderEvent]) -> list[ProviderEvent]:
+    """The same with neighbouring deltas as one: each costs the same on its way, whatever its length."""
+    fewer: list[ProviderEvent] = []
+    pieces: list[str] = []
+    for event in events:
+        if isinstance(event, TextDelta):
+            pieces.append(event.text)
+            continue
+        _end_delta(pieces, fewer)
+        fewer.append(event)
+    _end_delta(pieces, fewer)
+    return fewer
+
+
+def _end_delta(pieces: list[str], events: list[ProviderEvent]) -> None:
+    if pieces:
+        events.append(TextDelta("".join(pieces), len(pieces)))
+        pieces.clear()
 
 
 async def _read(

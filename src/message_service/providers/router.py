@@ -204,7 +204,7 @@ class Router:
         )
         return self._policy.failover.decide(
             Broken(
-                tokens_shown=len(run.pieces),
+                tokens_shown=run.tokens_shown,
                 seconds_shown=_now() - run.first_text_at,
                 can_continue=can_continue,
                 seconds_left=run.seconds_left(),

@@ -1,14 +1,17 @@
 """HTTP to a provider: a POST whose answer is a stream of events, a GET whose answer is JSON. Nothing foreign leaves."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Self
 
 import aiohttp
 import orjson
 
 from message_service.errors import ProviderConnectFailed, ProviderError, ProviderTimeout, StreamCut
-from message_service.providers.connections import CONNECT_TIMEOUT_SECONDS, leave, send
+from message_service.gathering import gathering_seconds
+from message_service.providers.connections import CONNECT_TIMEOUT_SECONDS, StreamConnector, leave, send
 from message_service.providers.faults import classify, read_complaint, retry_after_seconds
 from message_service.providers.sse import SseEvent, SseEventTooLarge, SseParser
 
@@ -26,24 +29,70 @@ _FOREIGN = (aiohttp.ClientError, OSError, RuntimeError, SseEventTooLarge)
 class EventResponse:
     """The events of one open answer."""
 
-    def __init__(self, provider: str, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, provider: str, response: aiohttp.ClientResponse, connector: StreamConnector) -> None:
         self._provider = provider
-        self._content = response.content
+        self._response = response
+        self._connector = connector
         self._parser = SseParser()
         self.is_whole = False
         """Whether all that matters was read: the connection may be used again once the body ends."""
+        self._loop = asyncio.get_running_loop()
+        self._deadline = math.inf
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Self:
+        self._connector.open_streams += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connector.open_streams -= 1
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     async def read(self, deadline: float) -> list[SseEvent] | None:
         """The events that arrived, perhaps none; None at the end of the body. `deadline` is on the loop's clock.
 
-        Raises `ProviderTimeout`, and `StreamCut` when the connection breaks or an event is too large.
+        Raises `ProviderTimeout`, and `StreamCut` when the connection breaks or an event is too large. Read no more
+        then.
         """
+        self._deadline = deadline
+        if self._alarm is None or self._alarm.when() > deadline:
+            self._set_alarm(deadline)
         try:
-            async with asyncio.timeout_at(deadline):
-                chunk = await self._content.readany()
+            chunk = await self._response.content.readany()
             return self._parser.feed(chunk) if chunk else None
         except _FOREIGN as fault:
             raise _ours(self._provider, fault) from fault
+        finally:
+            self._deadline = math.inf
+
+    async def gather(self) -> None:
+        """Leave what comes next with the kernel for a while, so that one read brings much."""
+        connection = self._response.connection
+        transport = connection.transport if connection is not None else None
+        if transport is None or transport.is_closing():
+            return  # nothing more comes
+        try:
+            transport.pause_reading()
+            await asyncio.sleep(gathering_seconds(self._connector.open_streams))
+        finally:
+            if not transport.is_closing():
+                transport.resume_reading()
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_at(at, self._look_at_the_clock)
+
+    def _look_at_the_clock(self) -> None:
+        """One timer that seldom rings, rather than one for each read."""
+        self._alarm = None
+        if self._deadline == math.inf:
+            return
+        if self._loop.time() < self._deadline:
+            self._set_alarm(self._deadline)
+        else:
+            self._response.content.set_exception(TimeoutError())
 
 
 @asynccontextmanager
@@ -62,7 +111,10 @@ async def post_for_events(
 
     `deadline` for the head of the answer is on the loop's clock. Raises `ProviderError`.
     """
+    connector = session.connector
     try:
+        if not isinstance(connector, StreamConnector):
+            raise RuntimeError("the session is closed, or none of `provider_session`")
         async with asyncio.timeout_at(deadline):
             response = await send(
                 session,
@@ -78,11 +130,12 @@ async def post_for_events(
             )
     except _FOREIGN as fault:
         raise _ours(provider, fault, is_answered=False) from fault
-    events = EventResponse(provider, response)
+    events = EventResponse(provider, response, connector)
     try:
         if response.status != 200 or not _may_be_event_stream(response):
             raise await _refusal(provider, response)
-        yield events
+        with events:
+            yield events
     except ProviderError as fault:
         _hide_keys(fault, headers)
         raise

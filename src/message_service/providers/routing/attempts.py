@@ -25,13 +25,13 @@ class Notes:
         self._first_token_at: datetime | None = None
         self._model: str | None = None
         self._usage: Usage | None = None
-        self._deltas = 0
+        self._tokens = 0
         self._error: str | None = STOPPED
         self._warnings: tuple[str, ...] = ()
 
     @property
     def has_text(self) -> bool:
-        return self._deltas > 0
+        return self._tokens > 0
 
     def see(self, event: ProviderEvent) -> bool:
         """Note an event; whether it was the first text."""
@@ -43,9 +43,10 @@ class Notes:
                 self._usage = usage
             case Finished():
                 self._error = None
-            case TextDelta():
-                self._deltas += 1
-                if self._deltas == 1:
+            case TextDelta(_, tokens):
+                is_first = self._tokens == 0
+                self._tokens += tokens
+                if is_first:
                     self._first_token_at = now()
                     self._target.took(self._clock() - self._began)
                     return True
@@ -55,10 +56,10 @@ class Notes:
         self._error = error.code
 
     def attempt(self) -> Attempt:
-        """What is kept of it. Usage that was not told is estimated: a delta is a token, about."""
+        """What is kept of it. Usage that was not told is estimated: see `TextDelta.tokens`."""
         usage = self._usage
         if usage is None and self._model is not None:
-            usage = Usage(self._prompt.prompt_tokens, self._deltas, is_estimated=True)
+            usage = Usage(self._prompt.prompt_tokens, self._tokens, is_estimated=True)
         return Attempt(
             provider=self._target.name,
             host=self._target.host,

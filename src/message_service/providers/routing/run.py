@@ -57,6 +57,7 @@ class Run:
     failures: list[ProviderError] = field(default_factory=list)
     pieces: list[str] = field(default_factory=list)
     """The text that was shown, as it came."""
+    tokens_shown: int = 0
     first_text_at: float = 0
     model: str | None = None
     """Which model wrote the text."""
@@ -76,12 +77,14 @@ class Run:
             return _WITHOUT_DEADLINE_SECONDS
         return self.route.deadline - asyncio.get_running_loop().time()
 
-    def shown(self, text: str, at: float) -> None:
+    def shown(self, text: str, tokens: int, at: float) -> None:
         self.first_text_at = self.first_text_at or at
         self.pieces.append(text)
+        self.tokens_shown += tokens
 
     def forget_text(self) -> None:
         self.pieces.clear()
+        self.tokens_shown = 0
         self.first_text_at = 0
 
     def switch_to(self, target: Target) -> Switched:
@@ -102,7 +105,7 @@ class Fresh:
         if isinstance(event, Started):
             self._run.model = event.model
         elif isinstance(event, TextDelta):
-            self._run.shown(event.text, at)
+            self._run.shown(event.text, event.tokens, at)
         return [event]
 
 
@@ -124,19 +127,19 @@ class Continued:
                     raise ModelUnavailable(f"{model} cannot go on for {self._run.model}.", provider=provider)
                 self._held.append(event)
                 return []
-            case TextDelta(text):
-                return self._pass_on(self._joint.feed(text), at)
+            case TextDelta(text, tokens):
+                return self._pass_on(self._joint.feed(text), tokens, at)
             case Finished():
-                return [*self._pass_on(self._joint.end(), at), event]
+                return [*self._pass_on(self._joint.end(), 1, at), event]
             case _:
                 return [event]
 
-    def _pass_on(self, text: str, at: float) -> list[RouterEvent]:
+    def _pass_on(self, text: str, tokens: int, at: float) -> list[RouterEvent]:
         if not text:
             return []
-        self._run.shown(text, at)
+        self._run.shown(text, tokens, at)
         held, self._held = self._held, []
-        return [*held, TextDelta(text)]
+        return [*held, TextDelta(text, tokens)]
 
 
 def most_telling(failures: Sequence[ProviderError]) -> ProviderError:
