@@ -13,6 +13,8 @@ from message_service.api.wire import found_reply_json
 from message_service.journey.submit import Draft, submit
 from message_service.live.event import Began, Placed, ProviderSwitched, Reset
 from message_service.messages.reply import Asked, Reply, ReplyError, ReplyStatus
+from message_service.store.database import Database
+from message_service.store.mapping import usage_from_row
 from message_service.store.replies import ReplyWithMessage
 from tests.contract.providers.fault_server import (
     CHAT,
@@ -93,6 +95,27 @@ async def test_same_text_goes_on_when_the_policy_is_to_continue(
         assert stored_text(found) == "Once upon a time there was a lamp."
         assert [type(event) for event in events] == [Began, ProviderSwitched, Began]
         assert found.reply.status is ReplyStatus.COMPLETED
+
+
+async def test_every_attempt_is_booked_when_a_continuation_fails_before_it_has_anything_new(
+    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer], database: Database
+) -> None:
+    cut = [stream_head(), delta("Once upon a time "), delta("there was")]
+    play_in_turn(model_servers, cut, [stream_head(), delta("")], [stream_head(), delta(""), *cut[1:2]])
+    async with over(model_servers, stores_of_the_stage, midstream_policy="continue") as stage, stage.worker():
+        await _looked_at(model_servers)
+        _, found = await told(stage, await stage.ask("Hello!"))
+    assert (found.reply.status, stored_text(found)) == (ReplyStatus.INCOMPLETE, "Once upon a time there was")
+    rows = await database.usage.find(sort=[("_id", 1)]).to_list()
+    log = found.reply.attempt_log
+    assert [row["provider"] for row in rows] == [attempt.provider for attempt in log]
+    assert [usage_from_row(row) for row in rows] == [attempt.usage for attempt in log]
+    assert [row["is_kept"] for row in rows] == [True, False, False], "the text is the first one's"
+    assert found.message is not None
+    assert found.message.usage == log[0].usage
+    assert all(one.usage is not None and one.usage.is_estimated for one in log)
+    inputs = [one.usage.input_tokens for one in log if one.usage is not None]
+    assert inputs[1] > inputs[0], "what was shown was sent along"
 
 
 async def test_text_is_kept_as_incomplete_when_the_policy_is_to_keep(

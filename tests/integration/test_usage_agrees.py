@@ -1,4 +1,4 @@
-"""The ledger, the messages' own usage, the report and the counters tell the same, to the token."""
+"""The ledger, the messages' own usage, the replies' logs, the report and the counters tell the same, to the token."""
 
 import asyncio
 from collections import Counter
@@ -78,7 +78,7 @@ async def _cancel_when_shown(stage: Stage, reply: Reply) -> None:
     await stage.ended(reply)
 
 
-async def test_all_four_agree_after_hundreds_of_replies_of_every_kind(
+async def test_all_agree_after_hundreds_of_replies_of_every_kind(
     stores_of_the_stage: dict[str, Any], database: Database, registries: list[Metrics]
 ) -> None:
     async with run_model_server() as server:
@@ -102,12 +102,16 @@ async def test_all_four_agree_after_hundreds_of_replies_of_every_kind(
     rows = await database.usage.find().to_list()
     # A text that an earlier claim left behind, of a reply cancelled before the next one, has no usage of its own.
     messages = await database.messages.find({"role": "assistant", "usage": {"$exists": True}}).to_list()
-    ends = Counter(reply["status"] for reply in await database.replies.find().to_list())
+    stored = await database.replies.find().to_list()
+    ends = Counter(reply["status"] for reply in stored)
     assert ends == {"completed": 3 * ROUNDS, "incomplete": ROUNDS, "failed": ROUNDS, "cancelled": ROUNDS}
     assert handed_back > 0
     assert len([row for row in rows if row["provider"] == "lm_studio"]) == ROUNDS, "failed over, and billed"
     assert len([row for row in rows if row["is_kept"]]) == len(messages)
     assert added([row for row in rows if row["is_kept"]]) == added([message["usage"] for message in messages])
+    assert added([attempt["usage"] for reply in stored for attempt in reply["attempt_log"] if "usage" in attempt]) == (
+        added(rows)
+    ), "the replies' own logs"
     assert counted(registries) == booked(rows)
     query = UsageQuery(user_id=USER, since=now() - timedelta(days=1), until=now() + timedelta(days=1))
     (report,) = await UsageReports(database).read(query, limit=2)

@@ -8,7 +8,6 @@ import asyncio
 from message_service.errors import ClaimLost, MessageNotFound, ProviderError, RelayUnavailable, StoreUnavailable
 from message_service.ids import ReplyId
 from message_service.journey.draft import Draft
-from message_service.journey.tally import Tally
 from message_service.journey.writing import WritingDesk, remaining_seconds, write
 from message_service.live.writer import LiveWriter
 from message_service.logs import log
@@ -36,7 +35,7 @@ async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
             take=first_take(claimed.epoch),
             kept_seconds=max(60, int(remaining_seconds(claimed)) + 60),
         ),
-        Tally(desk.counter, desk.prices),
+        desk.prices,
     )
     with desk.held.hold(claimed) as hold:
         try:
@@ -125,7 +124,7 @@ async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, des
             delay_seconds=decision.after_seconds,
             is_attempt_counted=decision.is_attempt_counted,
             why=_told(error),
-            spent=draft.tally.spent(is_last_kept=False),
+            spent=draft.spent(),
             attempt_log=draft.attempt_log(),
         )
         if not is_ours:
@@ -139,9 +138,12 @@ async def _after_stop(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDes
         case StopReason.CANCELLED:
             return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
         case StopReason.DRAINING:
-            spent = draft.tally.spent(is_last_kept=False)
             if not await desk.claims.hand_back(
-                claimed, delay_seconds=0, is_attempt_counted=False, spent=spent, attempt_log=draft.attempt_log()
+                claimed,
+                delay_seconds=0,
+                is_attempt_counted=False,
+                spent=draft.spent(),
+                attempt_log=draft.attempt_log(),
             ):
                 raise ClaimLost
             desk.queue.announce(claimed.id, claimed.kind)
@@ -165,7 +167,7 @@ async def _finish(hold: Hold, outcome: Outcome, desk: WritingDesk) -> Ended:
 
 async def _book_late(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
     """The tokens are gone, whoever owns the reply now."""
-    spent = draft.tally.spent(is_last_kept=False)
+    spent = draft.spent()
     if spent:
         try:
             await desk.ledger.book_late(claimed, spent)

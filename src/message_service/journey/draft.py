@@ -3,29 +3,49 @@
 from dataclasses import dataclass, field, replace
 
 from message_service.context.tokens import TokenCounter
-from message_service.journey.tally import Tally
+from message_service.journey.tally import cost_nano_usd, spent
 from message_service.live.writer import LiveWriter
-from message_service.messages.reply import Attempt, FinishReason, Outcome, ReplyError, ReplyStatus
+from message_service.messages.reply import Attempt, FinishReason, Outcome, ReplyError, ReplyStatus, Spending, Usage
+from message_service.usage.prices import PriceTable
 
 
 @dataclass(slots=True)
 class Draft:
     writer: LiveWriter
-    tally: Tally
+    prices: PriceTable
     provider: str | None = None
     model: str | None = None
     finish_reason: FinishReason | None = None
     attempts: list[Attempt] = field(default_factory=list)
-    """At providers, since the claim."""
+    """At providers, since the claim; each is added when it ends."""
+    _writing: int | None = None
+    """Which of the attempts the text goes on with, or ended with."""
+
+    def began(self, provider: str, model: str, attempt: int) -> None:
+        """A provider took the prompt, and what it writes is the text from now on."""
+        self.provider, self.model = provider, model
+        self._writing = len(self.attempts)
+        self.writer.began(provider, model, attempt)
 
     def begin_again(self, reason: str) -> None:
         """Another provider writes the text anew."""
         self.writer.begin_again(reason)
         self.finish_reason = None
 
+    @property
+    def usage(self) -> Usage | None:
+        """Of the attempt that the text ended with; None while it runs, and when no provider took the prompt."""
+        if self._writing is None or self._writing == len(self.attempts):
+            return None
+        return self.attempts[self._writing].usage
+
+    def spent(self, *, is_text_kept: bool = False) -> tuple[Spending, ...]:
+        """By the attempts since the claim."""
+        return spent(self.attempts, self.prices, kept=self._writing if is_text_kept else None)
+
     def attempt_log(self) -> tuple[Attempt, ...]:
         """The attempts since the claim, with what they cost."""
-        return tuple(replace(attempt, cost_nano_usd=self.tally.cost_nano_usd(attempt)) for attempt in self.attempts)
+        return tuple(replace(attempt, cost_nano_usd=cost_nano_usd(attempt, self.prices)) for attempt in self.attempts)
 
     def ended(
         self,
@@ -37,7 +57,7 @@ class Draft:
         """The end that keeps the text there is. Shows watchers the rest of it, and the usage."""
         text = self.writer.text
         text_tokens = counter.count(text) if text else 0
-        usage = self.tally.usage
+        usage = self.usage
         if usage is not None:
             self.writer.counted(usage)
         return Outcome(
@@ -51,7 +71,7 @@ class Draft:
             usage=usage,
             error=error,
             attempt_log=self.attempt_log(),
-            spent=self.tally.spent(is_last_kept=bool(text)),
+            spent=self.spent(is_text_kept=bool(text)),
         )
 
     def failed(self, error: ReplyError) -> Outcome:
@@ -64,5 +84,5 @@ class Draft:
             finish_reason=FinishReason.ERROR,
             error=error,
             attempt_log=self.attempt_log(),
-            spent=self.tally.spent(is_last_kept=False),
+            spent=self.spent(),
         )

@@ -55,7 +55,7 @@ async def write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
     A prompt that is too long is trimmed once more by what the provider told, which nobody sees.
     """
     trim = Trim(desk.budget, desk.ratios.of(claimed.asked.model))
-    route = _route(claimed, draft)
+    route = _route(claimed, draft, desk)
     prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
     try:
         await _stream(claimed, prompt, route, draft, desk)
@@ -70,7 +70,7 @@ async def write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
         )
         prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
         await _stream(claimed, prompt, replace(route, is_last_trim=True), draft, desk)
-    usage = draft.tally.usage
+    usage = draft.usage
     if draft.model is not None and usage is not None and not usage.is_estimated:
         desk.ratios.learn(
             draft.model,
@@ -79,17 +79,17 @@ async def write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
         )
 
 
-def _route(claimed: Reply, draft: Draft) -> Route:
+def _route(claimed: Reply, draft: Draft, desk: WritingDesk) -> Route:
     return Route(
         provider=claimed.asked.provider,
         strategy=claimed.asked.strategy,
         deadline=asyncio.get_running_loop().time() + remaining_seconds(claimed),
         attempts=draft.attempts,
+        count_tokens=desk.counter.count,
     )
 
 
 async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, desk: WritingDesk) -> None:
-    draft.tally.prompt_tokens = prompt.prompt_tokens
     clean = PieceSanitiser()
     room = MAX_CONTENT_CHARACTERS
     stream = desk.router.stream(prompt, route)
@@ -97,7 +97,6 @@ async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, de
         async for event in stream:
             if draft.writer.is_refused:
                 raise ClaimLost
-            draft.tally.see(event)
             match event:
                 case TextDelta(text):
                     piece = clean.feed(text)[:room]
@@ -109,8 +108,7 @@ async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, de
                 case Started(provider, model, warnings):
                     if warnings:
                         log.info("reply.asked_for_more", reply=claimed.id, provider=provider, warnings=warnings)
-                    draft.provider, draft.model = provider, model
-                    draft.writer.began(provider, model, claimed.attempts)
+                    draft.began(provider, model, claimed.attempts)
                 case Switched(from_provider, to_provider, reason):
                     draft.writer.switched(from_provider, to_provider, reason)
                 case Restarted(reason):

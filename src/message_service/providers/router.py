@@ -154,7 +154,7 @@ class Router:
             for event in self._begin_again(run, target):
                 yield event
             shown = Fresh(run)
-        notes = Notes(target, prompt, _now)
+        notes = Notes(target, prompt, _now, run.route.count_tokens)
         try:
             async with aclosing(target.provider.stream(prompt)) as events:
                 async for event in events:

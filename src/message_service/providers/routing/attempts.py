@@ -16,22 +16,21 @@ STOPPED = "stopped"
 class Notes:
     """`clock` is the loop's."""
 
-    def __init__(self, target: Target, prompt: Prompt, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, target: Target, prompt: Prompt, clock: Callable[[], float], count_tokens: Callable[[str], int]
+    ) -> None:
         self._target = target
         self._prompt = prompt
         self._clock = clock
+        self._count_tokens = count_tokens
         self._began = clock()
         self._started_at = now()
         self._first_token_at: datetime | None = None
         self._model: str | None = None
         self._usage: Usage | None = None
-        self._tokens = 0
+        self._pieces: list[str] = []
         self._error: str | None = STOPPED
         self._warnings: tuple[str, ...] = ()
-
-    @property
-    def has_text(self) -> bool:
-        return self._tokens > 0
 
     def see(self, event: ProviderEvent) -> bool:
         """Note an event; whether it was the first text."""
@@ -43,10 +42,9 @@ class Notes:
                 self._usage = usage
             case Finished():
                 self._error = None
-            case TextDelta(_, tokens):
-                is_first = self._tokens == 0
-                self._tokens += tokens
-                if is_first:
+            case TextDelta(text):
+                self._pieces.append(text)
+                if self._first_token_at is None:
                     self._first_token_at = now()
                     self._target.took(self._clock() - self._began)
                     return True
@@ -56,10 +54,10 @@ class Notes:
         self._error = error.code
 
     def attempt(self) -> Attempt:
-        """What is kept of it. Usage that was not told is estimated: see `TextDelta.tokens`."""
+        """What is kept of it. Usage that was not told is estimated, once a provider has taken the prompt."""
         usage = self._usage
         if usage is None and self._model is not None:
-            usage = Usage(self._prompt.prompt_tokens, self._tokens, is_estimated=True)
+            usage = self._estimate()
         return Attempt(
             provider=self._target.name,
             host=self._target.host,
@@ -70,4 +68,12 @@ class Notes:
             usage=usage,
             error=self._error,
             warnings=self._warnings,
+        )
+
+    def _estimate(self) -> Usage:
+        prefill = self._prompt.prefill
+        return Usage(
+            self._prompt.prompt_tokens + (self._count_tokens(prefill) if prefill else 0),
+            self._count_tokens("".join(self._pieces)) if self._pieces else 0,
+            is_estimated=True,
         )

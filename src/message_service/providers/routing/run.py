@@ -1,7 +1,7 @@
 """One reply on its way from target to target: what was asked, what was shown, and how a next target joins on to it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from message_service.errors import ModelUnavailable, ProviderError
@@ -11,6 +11,12 @@ from message_service.providers.routing.failover import Joint
 from message_service.providers.routing.target import Target
 
 _WITHOUT_DEADLINE_SECONDS = 3600.0
+_CHARACTERS_PER_TOKEN = 4
+
+
+def _about(text: str) -> int:
+    """Tokens of a text, where nobody counts them better."""
+    return -(-len(text) // _CHARACTERS_PER_TOKEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class Route:
     """Whether a prompt that is too long for one provider goes to the next, rather than back to be trimmed."""
     attempts: list[Attempt] = field(default_factory=list)
     """Each attempt is appended when it ends."""
+    count_tokens: Callable[[str], int] = _about
+    """For what a provider wrote and did not count."""
 
 
 @dataclass(slots=True)
