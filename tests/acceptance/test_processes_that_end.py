@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -51,6 +52,24 @@ async def _answered_once(service: Service, caller: Client, reply_id: str, watche
         conversation = database["conversations"].find_one({"user_id": caller.user_id})
         assert conversation is not None
         assert (conversation["reserved"], conversation["waiting_replies"], conversation["active_reply"]) == (0, 0, None)
+
+
+async def _every_attempt_is_booked(service: Service, caller: Client, ended: dict[str, Any]) -> None:
+    """The log tells of the attempt that nobody ended, and the ledger has what the log says, once."""
+    died, kept = ended["attempt_log"]
+    assert (died["provider"], died["model"], died["error"]) == ("scripted", "scripted", "worker_died")
+    assert died["started_at"] < died["ended_at"]
+    assert died["usage"]["is_estimated"]
+    assert died["usage"]["output_tokens"] > 0
+    assert died["cost_nano_usd"] == 0
+    assert "error" not in kept
+    with service.mongodb() as database:
+        rows = list(database["usage"].find({"reply_id": ended["id"]}, sort=[("_id", 1)]))
+    assert [row["_id"] for row in rows] == [f"{ended['id']} 1 1", f"{ended['id']} 2 1"]
+    assert [row["output_tokens"] for row in rows] == [one["usage"]["output_tokens"] for one in (died, kept)]
+    (used,) = (await caller.get("/v1/usage")).json["data"]
+    assert used["attempts"] == 2
+    assert used["estimated_tokens"] == died["usage"]["input_tokens"] + died["usage"]["output_tokens"]
 
 
 async def test_api_ends_in_two_seconds_when_streams_are_open_and_they_go_on_elsewhere(
@@ -147,6 +166,7 @@ async def test_reply_begins_anew_when_its_worker_is_killed(sturdy: Service, call
     await _answered_once(sturdy, caller, asked["id"], watched)
     ended = await caller.reply(asked["id"])
     assert ended["attempts"] == 2
+    await _every_attempt_is_booked(sturdy, caller, ended)
     for events in watched:
         names = names_of(events)
         assert names.count("reply.reset") == 1
@@ -172,7 +192,9 @@ async def test_nothing_is_answered_twice_when_a_paused_worker_comes_back(sturdy:
     await sleeper.require(lambda: "reply.claim_lost" in sleeper.log())
     await _answered_once(sturdy, caller, asked["id"], [seen])
     assert names_of(seen).count("reply.reset") == 1
-    assert (await caller.reply(asked["id"]))["attempts"] == 2
+    ended = await caller.reply(asked["id"])
+    assert ended["attempts"] == 2
+    await _every_attempt_is_booked(sturdy, caller, ended)
     # It works on.
     for _ in range(4):
         assert (await caller.ended((await caller.ask("/script rate=max say=hello"))["id"]))["status"] == "completed"

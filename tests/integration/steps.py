@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from message_service.ids import ConversationKey, MessageId, ReplyId, WorkerId
+from message_service.live.channel import Channel
+from message_service.live.event import Began
+from message_service.live.writer import LiveWriter
 from message_service.messages.conversation import Conversation
 from message_service.messages.message import Message
-from message_service.messages.reply import Asked, Outcome, Reply, WorkKind
+from message_service.messages.reply import Asked, Outcome, Reply, WorkKind, first_take
 from message_service.store.accept import Acceptance
 from message_service.store.accept_plan import Submission
 from message_service.store.claim import Claims
@@ -95,6 +98,18 @@ class Steps:
         row: Row | None = await collection.find_one({"_id": id_})
         assert row is not None, id_
         return row
+
+
+async def die_over(reply: Reply, claims: Claims, channel: Channel, text: str) -> None:
+    """Do what a worker does that dies in the middle of `text`."""
+    dead = WorkerId("wrk_dead")
+    claimed = await claims.claim(reply.id, dead)
+    assert claimed is not None, "it can be claimed"
+    writer = LiveWriter(channel, reply.id, take=first_take(claimed.epoch), kept_seconds=60)
+    writer.began(Began("scripted", "scripted", 1, "scripted.host", claimed.started_at, 40))
+    writer.write(text)
+    await channel.drain()
+    await claims.expire(dead)
 
 
 def processes(database: Database, count: int) -> list[Acceptance]:

@@ -77,7 +77,7 @@ async def written(channel: Channel, reply_id: ReplyId = REPLY) -> list[Placed]:
 
 async def test_pieces_are_gathered_when_they_come_faster_than_anyone_reads(channel: Channel) -> None:
     writer = LiveWriter(channel, REPLY, take=1000, kept_seconds=KEPT_SECONDS)
-    writer.began("scripted", "scripted", 1)
+    writer.began(Began("scripted", "scripted", 1))
     for number in range(200):
         writer.write(f"{number} ")
     writer.counted(Usage(1, 2))
@@ -106,7 +106,7 @@ async def test_piece_is_shown_soon_when_no_other_follows(channel: Channel) -> No
 
 async def test_writer_stops_when_a_later_take_has_begun(channel: Channel) -> None:
     stale = LiveWriter(channel, REPLY, take=1000, kept_seconds=KEPT_SECONDS)
-    stale.began("scripted", "scripted", 1)
+    stale.began(Began("scripted", "scripted", 1))
     await channel.drain()
     assert not stale.is_refused
     current = LiveWriter(channel, REPLY, take=2000, kept_seconds=KEPT_SECONDS)

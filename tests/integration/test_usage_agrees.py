@@ -18,11 +18,13 @@ from message_service.wiring import worker as worker_wiring
 from tests.fixtures.samples import USER
 from tests.fixtures.upstream import run_model_server
 from tests.integration.stage import Stage, open_stage
+from tests.integration.steps import Steps, die_over
 
 ROUNDS = 40
+WORDS = "/script rate=max tokens=9"
 BY_OURSELVES = Asked(provider="scripted")
 STORIES = {
-    "completed": ("/script rate=max tokens=9", BY_OURSELVES),
+    "completed": (WORDS, BY_OURSELVES),
     "failed over": ("/script rate=max tokens=4", Asked()),
     "tried again": ("/script rate=max tokens=5 fail=cut@0 attempts=1", BY_OURSELVES),
     "incomplete": ("/script rate=max tokens=30 fail=cut@8", BY_OURSELVES),
@@ -79,13 +81,17 @@ async def _cancel_when_shown(stage: Stage, reply: Reply) -> None:
 
 
 async def test_all_agree_after_hundreds_of_replies_of_every_kind(
-    stores_of_the_stage: dict[str, Any], database: Database, registries: list[Metrics]
+    stores_of_the_stage: dict[str, Any], database: Database, steps: Steps, registries: list[Metrics]
 ) -> None:
     async with run_model_server() as server:
         server.text = ""  # it reads the prompt, bills it and says nothing
         settings = stores_of_the_stage | {"providers": ("lm_studio", "scripted"), "lm_studio_url": (server.url,)}
         async with open_stage(**settings) as stage:
-            replies: dict[str, list[Reply]] = {story: [] for story in STORIES}
+            replies: dict[str, list[Reply]] = {story: [] for story in (*STORIES, "worker died")}
+            for number in range(ROUNDS):
+                reply = await stage.ask(WORDS, conversation_id=ConversationId(f"died-{number}"), asked=BY_OURSELVES)
+                await die_over(reply, steps.claims, stage.api.channel, "Some words that were shown.")
+                replies["worker died"].append(reply)
             async with stage.worker(drain_seconds=0):
                 for number in range(ROUNDS):
                     for story, (script, asked) in STORIES.items():
@@ -104,8 +110,9 @@ async def test_all_agree_after_hundreds_of_replies_of_every_kind(
     messages = await database.messages.find({"role": "assistant", "usage": {"$exists": True}}).to_list()
     stored = await database.replies.find().to_list()
     ends = Counter(reply["status"] for reply in stored)
-    assert ends == {"completed": 3 * ROUNDS, "incomplete": ROUNDS, "failed": ROUNDS, "cancelled": ROUNDS}
+    assert ends == {"completed": 4 * ROUNDS, "incomplete": ROUNDS, "failed": ROUNDS, "cancelled": ROUNDS}
     assert handed_back > 0
+    assert len([row for row in rows if row.get("is_recovered")]) == ROUNDS, "their workers died"
     assert len([row for row in rows if row["provider"] == "lm_studio"]) == ROUNDS, "failed over, and billed"
     assert len([row for row in rows if row["is_kept"]]) == len(messages)
     assert added([row for row in rows if row["is_kept"]]) == added([message["usage"] for message in messages])

@@ -12,6 +12,7 @@ from message_service.journey.watch import Closed, Sight, Silence, has_seen_the_e
 from message_service.live.event import (
     QUEUED,
     START,
+    Began,
     Placed,
     Position,
     Queued,
@@ -176,7 +177,7 @@ async def handed_back_after_text(stage: Stage, steps: Steps, text: str) -> tuple
     reply = await stage.ask("/script\nAnother text.")
     claimed = await steps.claim(reply)
     writer = LiveWriter(stage.api.channel, reply.id, take=first_take(claimed.epoch), kept_seconds=60)
-    writer.began("scripted", "scripted", 1)
+    writer.began(Began("scripted", "scripted", 1))
     if text:
         writer.write(text)
     await stage.api.channel.drain()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from message_service.ids import ConversationId, WorkerId
-from message_service.live.event import START, Ended
+from message_service.live.event import START, Began, Ended
 from message_service.live.writer import LiveWriter
 from message_service.messages.reply import FinishReason, ReplyStatus, first_take
 from message_service.store.database import Database
@@ -123,7 +123,7 @@ async def test_text_is_kept_when_a_worker_died_that_was_asked_to_stop(stage: Sta
     for reply in replies:
         claimed = await steps.claim(reply, dead)
         writer = LiveWriter(stage.api.channel, reply.id, take=first_take(claimed.epoch), kept_seconds=60)
-        writer.began("scripted", "scripted", 1)
+        writer.began(Began("scripted", "scripted", 1))
         writer.write("As far as it came")
         await stage.cancel(reply)
     await stage.api.channel.drain()

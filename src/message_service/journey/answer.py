@@ -7,6 +7,7 @@ import asyncio
 
 from message_service.errors import ClaimLost, MessageNotFound, ProviderError, RelayUnavailable, StoreUnavailable
 from message_service.ids import ReplyId
+from message_service.journey.abandoned import book_abandoned
 from message_service.journey.draft import Draft
 from message_service.journey.writing import WritingDesk, remaining_seconds, write
 from message_service.live.writer import LiveWriter
@@ -37,7 +38,7 @@ async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
         ),
         desk.prices,
     )
-    with desk.held.hold(claimed) as hold:
+    with desk.held.hold(claimed, draft) as hold:
         try:
             outcome = await _attempt(claimed, draft, hold, desk)
             if outcome is not None:
@@ -56,6 +57,7 @@ async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
 
 async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) -> Outcome | None:
     """How this attempt ends the reply; None when it was handed back. Raises `ClaimLost`."""
+    await book_abandoned(claimed, desk)
     earlier_text = await _earlier_text(claimed, desk) if claimed.is_cancel_requested else ""
     if claimed.epoch > 1:
         # Watchers may have seen text of an earlier attempt, of this worker or of a dead one.

@@ -1,11 +1,13 @@
 """A reply as far as it has come, and what it is when it ends now."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from message_service.context.tokens import TokenCounter
-from message_service.journey.tally import cost_nano_usd, spent
+from message_service.journey.tally import spent, with_cost
+from message_service.live.event import Began
 from message_service.live.writer import LiveWriter
 from message_service.messages.reply import Attempt, FinishReason, Outcome, ReplyError, ReplyStatus, Spending, Usage
+from message_service.providers.routing.attempts import Notes
 from message_service.usage.prices import PriceTable
 
 
@@ -18,14 +20,16 @@ class Draft:
     finish_reason: FinishReason | None = None
     attempts: list[Attempt] = field(default_factory=list)
     """At providers, since the claim; each is added when it ends."""
+    running: list[Notes] = field(default_factory=list)
+    """The attempt that is under way, if one is."""
     _writing: int | None = None
     """Which of the attempts the text goes on with, or ended with."""
 
-    def began(self, provider: str, model: str, attempt: int) -> None:
+    def began(self, began: Began) -> None:
         """A provider took the prompt, and what it writes is the text from now on."""
-        self.provider, self.model = provider, model
+        self.provider, self.model = began.provider, began.model
         self._writing = len(self.attempts)
-        self.writer.began(provider, model, attempt)
+        self.writer.began(began)
 
     def begin_again(self, reason: str) -> None:
         """Another provider writes the text anew."""
@@ -43,9 +47,18 @@ class Draft:
         """By the attempts since the claim."""
         return spent(self.attempts, self.prices, kept=self._writing if is_text_kept else None)
 
+    @property
+    def stage(self) -> tuple[int, bool]:
+        """Rises when another attempt begins, and when a provider takes the prompt."""
+        return len(self.attempts) + len(self.running), any(running.model for running in self.running)
+
+    def so_far(self) -> tuple[Attempt, ...]:
+        """The attempts since the claim, with the one under way as if it were stopped now."""
+        return (*self.attempts, *(running.attempt() for running in self.running))
+
     def attempt_log(self) -> tuple[Attempt, ...]:
         """The attempts since the claim, with what they cost."""
-        return tuple(replace(attempt, cost_nano_usd=cost_nano_usd(attempt, self.prices)) for attempt in self.attempts)
+        return with_cost(self.attempts, self.prices)
 
     def ended(
         self,

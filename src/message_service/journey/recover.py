@@ -1,6 +1,6 @@
 """The safety net, in every worker: keeps leases alive, hears of cancellations, finds what nobody works on, repairs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from message_service.ids import ReplyId, WorkerId
@@ -8,7 +8,7 @@ from message_service.logs import log
 from message_service.messages.reply import WorkKind
 from message_service.store.claim import Claims
 from message_service.store.repair import Repairs
-from message_service.work.held import HeldReplies, StopReason
+from message_service.work.held import HeldReplies, Hold, StopReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ async def find_lost(limit: int, *, net: SafetyNet) -> Sequence[ReplyId]:
 
 
 async def renew(*, net: SafetyNet) -> None:
-    """Extend the leases of all that is held here, and stop what is no longer ours."""
+    """Extend the leases of all that is held here, note what is being asked of whom, stop what is no longer ours."""
     held = {hold.claimed.id: hold for hold in net.held}
     if held and await net.claims.renew(list(held), net.worker_id) < len(held):
         still_ours = {(found.reply_id, found.epoch) for found in await net.claims.held_by(net.worker_id)}
@@ -37,6 +37,16 @@ async def renew(*, net: SafetyNet) -> None:
             # What was finished meanwhile has left the registry and needs no stopping.
             if (reply_id, hold.claimed.epoch) not in still_ours and net.held.get(reply_id) is hold:
                 hold.stop(StopReason.LOST)
+    await _note_attempts(held.values(), net)
+
+
+async def _note_attempts(held: Iterable[Hold], net: SafetyNet) -> None:
+    """Where another attempt has begun: most replies end before, and cost nothing here."""
+    stages = {hold: hold.progress.stage for hold in held if hold.progress.stage != hold.noted_stage}
+    if stages:
+        await net.claims.note_attempts([(hold.claimed, hold.progress.so_far()) for hold in stages])
+    for hold, stage in stages.items():
+        hold.noted_stage = stage
 
 
 async def look_for_cancels(*, net: SafetyNet) -> None:

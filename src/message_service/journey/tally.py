@@ -1,6 +1,7 @@
 """What the attempts at one reply used, for the ledger: the same attempts and numbers as in the reply's log."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from message_service.messages.reply import Attempt, Spending
 from message_service.usage.prices import PriceTable
@@ -28,6 +29,11 @@ def spent(attempts: Sequence[Attempt], prices: PriceTable, *, kept: int | None =
             )
         )
     return tuple(spendings)
+
+
+def with_cost(attempts: Sequence[Attempt], prices: PriceTable) -> tuple[Attempt, ...]:
+    """The same, each with what it cost."""
+    return tuple(replace(attempt, cost_nano_usd=cost_nano_usd(attempt, prices)) for attempt in attempts)
 
 
 def cost_nano_usd(attempt: Attempt, prices: PriceTable) -> int | None:

@@ -12,6 +12,7 @@ from message_service.ids import WorkerId
 from message_service.journey.compose import compose
 from message_service.journey.draft import Draft
 from message_service.live.channel import Channel
+from message_service.live.event import Began
 from message_service.logs import log
 from message_service.messages.message import MAX_CONTENT_CHARACTERS
 from message_service.messages.reply import FinishReason, Reply
@@ -85,6 +86,7 @@ def _route(claimed: Reply, draft: Draft, desk: WritingDesk) -> Route:
         strategy=claimed.asked.strategy,
         deadline=asyncio.get_running_loop().time() + remaining_seconds(claimed),
         attempts=draft.attempts,
+        running=draft.running,
         count_tokens=desk.counter.count,
     )
 
@@ -108,7 +110,7 @@ async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, de
                 case Started(provider, model, warnings):
                     if warnings:
                         log.info("reply.asked_for_more", reply=claimed.id, provider=provider, warnings=warnings)
-                    draft.began(provider, model, claimed.attempts)
+                    draft.began(_began(provider, model, claimed, route))
                 case Switched(from_provider, to_provider, reason):
                     draft.writer.switched(from_provider, to_provider, reason)
                 case Restarted(reason):
@@ -119,6 +121,15 @@ async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, de
     finally:
         # At once, not when the garbage is collected: this closes the provider's connection.
         await stream.aclose()
+
+
+def _began(provider: str, model: str, claimed: Reply, route: Route) -> Began:
+    began = Began(provider, model, claimed.attempts)
+    for running in route.running:
+        so_far = running.attempt()
+        input_tokens = so_far.usage.input_tokens if so_far.usage is not None else 0
+        return replace(began, host=so_far.host, started_at=so_far.started_at, input_tokens=input_tokens)
+    return began
 
 
 def remaining_seconds(claimed: Reply) -> float:

@@ -8,6 +8,7 @@ hash tag of its own, so that one command can read all watched replies of a lane.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from datetime import datetime
 from typing import Any
 from zlib import crc32
 
@@ -118,8 +119,8 @@ def encode(event: LiveEvent) -> dict[Any, Any]:
     match event:
         case Text(text):
             return {"text": text}
-        case Began(provider, model, attempt):
-            return {"began": orjson.dumps([provider, model, attempt])}
+        case Began():
+            return {"began": orjson.dumps(astuple(event))}
         case Reset(reason):
             return {"reset": reason}
         case ProviderSwitched(from_provider, to_provider, reason):
@@ -139,7 +140,7 @@ def decode(entry_id: str, fields: dict[str, str]) -> Placed:
         case "text":
             event = Text(value)
         case "began":
-            event = Began(*orjson.loads(value))
+            event = _began(*orjson.loads(value))
         case "reset":
             event = Reset(value)
         case "switched":
@@ -149,6 +150,11 @@ def decode(entry_id: str, fields: dict[str, str]) -> Placed:
         case _:
             event = Ended()
     return Placed(Position.parse(entry_id), event)
+
+
+def _began(provider: str, model: str, attempt: int, host: str | None, started_at: str | None, tokens: int) -> Began:
+    began_at = datetime.fromisoformat(started_at) if started_at is not None else None
+    return Began(provider, model, attempt, host, began_at, tokens)
 
 
 def _refusal(fault: Exception) -> Exception:

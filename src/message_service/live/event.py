@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -68,6 +69,11 @@ class Began:
     provider: str
     model: str
     attempt: int
+    host: str | None = None
+    started_at: datetime | None = None
+    """When it was asked. This and what follows is not for watchers, but for whoever books what a dead worker used."""
+    input_tokens: int = 0
+    """Estimate of the prompt."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,8 @@ class LiveWriter:
             self.begin_again(reason)  # positions must rise, and this take's provider was told already
         self._append(Step.SWITCHED, ProviderSwitched(from_provider, to_provider, reason))
 
-    def began(self, provider: str, model: str, attempt: int) -> None:
-        self._append(Step.RESUMED if self._pieces else Step.STARTED, Began(provider, model, attempt))
+    def began(self, began: Began) -> None:
+        self._append(Step.RESUMED if self._pieces else Step.STARTED, began)
 
     def write(self, text: str) -> None:
         if not text:

@@ -144,6 +144,16 @@ class Spending:
     """Whether the reply's stored text ended with this attempt: then `usage` is the message's."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbandonedClaim:
+    """A claim that ran out: its worker died, or was not heard of, and what it used is still to be booked."""
+
+    epoch: int
+    claimed_at: datetime
+    attempts: tuple[Attempt, ...] = ()
+    """As far as the worker had noted them with its lease; the last may have gone on."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReplyError:
     """Why a reply failed, for whoever asked for it."""
@@ -212,6 +222,8 @@ class Reply:
     """Why the last attempt was handed back to the queue."""
     attempt_log: tuple[Attempt, ...] = ()
     """The last attempts at providers, oldest first."""
+    abandoned: tuple[AbandonedClaim, ...] = ()
+    """Earlier claims whose attempts are not in the log yet, nor in the ledger."""
 
     @property
     def is_terminal(self) -> bool:

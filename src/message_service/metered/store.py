@@ -12,7 +12,7 @@ from message_service.store.database import Database
 from message_service.store.ending import Ended
 from message_service.store.finish import Finishing
 from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
-from message_service.store.ledger import Ledger
+from message_service.store.ledger import Ledger, Recovered
 from message_service.store.repair import Repaired, Repairs
 
 
@@ -91,10 +91,15 @@ class MeteredLedger(Ledger):
         super().__init__(database)
         self._metrics = metrics
 
-    async def book_late(self, claimed: Reply, spent: Sequence[Spending]) -> None:
-        await super().book_late(claimed, spent)
-        # Where they were booked before, nobody heard of it, so nobody counted them.
-        self._metrics.spent(spent)
+    async def book_late(self, claimed: Reply, spent: Sequence[Spending]) -> Sequence[Spending]:
+        uncounted = await super().book_late(claimed, spent)
+        self._metrics.spent(uncounted)
+        return uncounted
+
+    async def book_abandoned(self, claimed: Reply, recovered: Sequence[Recovered]) -> Sequence[Spending]:
+        booked = await super().book_abandoned(claimed, recovered)
+        self._metrics.spent(booked)
+        return booked
 
 
 class MeteredRepairs(Repairs):

@@ -155,6 +155,7 @@ class Router:
                 yield event
             shown = Fresh(run)
         notes = Notes(target, prompt, _now, run.route.count_tokens)
+        run.route.running.append(notes)
         try:
             async with aclosing(target.provider.stream(prompt)) as events:
                 async for event in events:
@@ -171,6 +172,7 @@ class Router:
                     target.disappointed()
             raise
         finally:
+            run.route.running.remove(notes)
             run.route.attempts.append(notes.attempt())
 
     def _take_over(self, run: Run, target: Target) -> Verdict | None:

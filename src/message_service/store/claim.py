@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bson import ObjectId
-from pymongo import ASCENDING, ReturnDocument
+from pymongo import ASCENDING, ReturnDocument, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
@@ -25,6 +25,14 @@ _CLAIMABLE: dict[str, Any] = {
         {"status": "running", **_LEASE_IS_OVER},
     ]
 }
+_WITH_THE_LAST_CLAIM = {
+    "$concatArrays": [
+        {"$ifNull": ["$abandoned", []]},
+        # A claim's token tells its time.
+        [{"epoch": "$epoch", "claimed_at": {"$toDate": "$claim"}, "attempts": {"$ifNull": ["$under_way", []]}}],
+    ]
+}
+"""What is still to be booked of claims that nobody ended: see `Ledger.book_abandoned`."""
 _MOST_IN_A_BATCH = 64
 _Asked = tuple[ReplyId, WorkerId]
 
@@ -96,6 +104,8 @@ class Claims:
                     # Counted before the work, so that a message which kills its worker is counted too.
                     "attempts": {"$add": ["$attempts", 1]},
                     "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
+                    "abandoned": {"$cond": [{"$eq": ["$status", "running"]}, _WITH_THE_LAST_CLAIM, "$abandoned"]},
+                    "under_way": "$$REMOVE",
                 }
             }
         ]
@@ -109,6 +119,18 @@ class Claims:
                 [{"$set": {"lease_until": {"$cond": ["$is_cancel_requested", "$lease_until", self._end_of_lease()]}}}],
             )
         return result.matched_count
+
+    async def note_attempts(self, noted: Sequence[tuple[Reply, Sequence[Attempt]]]) -> None:
+        """Keep what was asked of providers so far with each reply, where it is still ours, until the claim ends."""
+        notes = [
+            UpdateOne(
+                {"_id": claimed.id, "epoch": claimed.epoch, "status": "running"},
+                {"$set": {"under_way": [attempt_to_row(attempt) for attempt in attempts]}},
+            )
+            for claimed, attempts in noted
+        ]
+        with reaching_the_store():
+            await self._replies.bulk_write(notes, ordered=False)
 
     async def held_by(self, worker: WorkerId) -> list[Held]:
         """What `worker` holds, as the store sees it."""
@@ -207,5 +229,5 @@ def _handed_back(
                 **setback,
             }
         },
-        {"$unset": ["owner", "lease_until"]},
+        {"$unset": ["owner", "lease_until", "under_way"]},
     ]

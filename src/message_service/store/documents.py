@@ -54,6 +54,14 @@ class AttemptFields(BaseModel):
     warnings: list[str] | None = None
 
 
+class AbandonedFields(BaseModel):
+    """A claim that ran out, until the next one has booked what it used."""
+
+    epoch: int
+    claimed_at: datetime
+    attempts: list[AttemptFields]
+
+
 class MessageDocument(Document):
     id: str  # type: ignore[assignment]
     conversation_key: str
@@ -125,6 +133,9 @@ class ReplyDocument(Document):
     setback: dict[str, str] | None = None
     """Why the last attempt was handed back."""
     attempt_log: list[AttemptFields] | None = None
+    under_way: list[AttemptFields] | None = None
+    """Since the claim, as far as its worker has noted them: for whoever books them should it die."""
+    abandoned: list[AbandonedFields] | None = None
 
     class Settings:
         name = "replies"
@@ -198,6 +209,8 @@ class UsageDocument(Document):
     """1 where the price was not known; -1 in the correction that brings it."""
     cost_nano_usd: int | None = None
     price_table: str
+    is_recovered: bool = False
+    """Whether somebody else booked it for a worker that was not heard of any more."""
     corrects: str | None = None
     """`_id` of the row whose cost this one changes."""
 

@@ -6,7 +6,17 @@ from message_service.ids import conversation_key
 from message_service.messages.budget import Amount, Reservation
 from message_service.messages.conversation import Conversation
 from message_service.messages.message import Message, Role
-from message_service.messages.reply import Asked, Attempt, FinishReason, Reply, ReplyError, ReplyStatus, Usage, WorkKind
+from message_service.messages.reply import (
+    AbandonedClaim,
+    Asked,
+    Attempt,
+    FinishReason,
+    Reply,
+    ReplyError,
+    ReplyStatus,
+    Usage,
+    WorkKind,
+)
 from message_service.store.database import Row
 
 _ROLES = {role.value: role for role in Role}
@@ -131,7 +141,13 @@ def reply_from_row(row: Row) -> Reply:
         setback=_error_from_row(get("setback")),
         attempt_log=tuple(attempt_from_row(attempt) for attempt in get("attempt_log") or ()),
         reservation=_reservation_from(get("reservation")),
+        abandoned=tuple(map(_abandoned_from, get("abandoned") or ())),
     )
+
+
+def _abandoned_from(row: Row) -> AbandonedClaim:
+    attempts = tuple(map(attempt_from_row, row["attempts"]))
+    return AbandonedClaim(epoch=row["epoch"], claimed_at=row["claimed_at"], attempts=attempts)
 
 
 def _error_from_row(row: Row | None) -> ReplyError | None:

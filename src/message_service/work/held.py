@@ -1,13 +1,13 @@
 """The replies this worker is answering now, and how each can be told to stop."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from message_service.ids import ReplyId
-from message_service.messages.reply import Reply
+from message_service.messages.reply import Attempt, Reply
 
 
 class StopReason(StrEnum):
@@ -19,11 +19,24 @@ class StopReason(StrEnum):
     """This worker is going away."""
 
 
+class Progress(Protocol):
+    """How far the attempts at a reply have come, for whoever books them should this worker die."""
+
+    @property
+    def stage(self) -> tuple[int, bool]:
+        """Differs when there is more to tell than before."""
+
+    def so_far(self) -> Sequence[Attempt]: ...
+
+
 class Hold:
     """One claimed reply and the task that writes it."""
 
-    def __init__(self, claimed: Reply) -> None:
+    def __init__(self, claimed: Reply, progress: Progress) -> None:
         self.claimed = claimed
+        self.progress = progress
+        self.noted_stage = (0, False)
+        """The stage of `progress` that the store knows of."""
         self.stop_reason: StopReason | None = None
         self._writing: asyncio.Task[Any] | None = None
 
@@ -52,8 +65,8 @@ class HeldReplies:
         return iter(list(self._holds.values()))
 
     @contextmanager
-    def hold(self, claimed: Reply) -> Iterator[Hold]:
-        hold = Hold(claimed)
+    def hold(self, claimed: Reply, progress: Progress) -> Iterator[Hold]:
+        hold = Hold(claimed, progress)
         self._holds[claimed.id] = hold
         try:
             yield hold

@@ -26,7 +26,8 @@ class Notes:
         self._began = clock()
         self._started_at = now()
         self._first_token_at: datetime | None = None
-        self._model: str | None = None
+        self.model: str | None = None
+        """Which answers; None until a provider has taken the prompt."""
         self._usage: Usage | None = None
         self._pieces: list[str] = []
         self._error: str | None = STOPPED
@@ -36,7 +37,7 @@ class Notes:
         """Note an event; whether it was the first text."""
         match event:
             case Started(_, model, warnings):
-                self._model = model
+                self.model = model
                 self._warnings = warnings
             case UsageReported(usage):
                 self._usage = usage
@@ -56,12 +57,12 @@ class Notes:
     def attempt(self) -> Attempt:
         """What is kept of it. Usage that was not told is estimated, once a provider has taken the prompt."""
         usage = self._usage
-        if usage is None and self._model is not None:
+        if usage is None and self.model is not None:
             usage = self._estimate()
         return Attempt(
             provider=self._target.name,
             host=self._target.host,
-            model=self._model,
+            model=self.model,
             started_at=self._started_at,
             first_token_at=self._first_token_at,
             ended_at=now(),

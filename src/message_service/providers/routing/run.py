@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from message_service.errors import ModelUnavailable, ProviderError
 from message_service.messages.reply import Attempt
 from message_service.providers.provider import Finished, Prompt, ProviderEvent, Started, TextDelta
+from message_service.providers.routing.attempts import Notes
 from message_service.providers.routing.failover import Joint
 from message_service.providers.routing.target import Target
 
@@ -51,6 +52,8 @@ class Route:
     """Whether a prompt that is too long for one provider goes to the next, rather than back to be trimmed."""
     attempts: list[Attempt] = field(default_factory=list)
     """Each attempt is appended when it ends."""
+    running: list[Notes] = field(default_factory=list)
+    """The attempt that is under way, if one is."""
     count_tokens: Callable[[str], int] = _about
     """For what a provider wrote and did not count."""
 
