@@ -71,6 +71,8 @@ def ended_by_the_last_claim(evidence: Evidence) -> Iterator[Violation]:
         written_under = fields.get("take", 0) // _TAKES_PER_EPOCH
         if fields["status"] in _WITH_TEXT and written_under != fields["epoch"]:
             yield violation("I13", f"{reply_id} was ended by claim {written_under} when {fields['epoch']} had it")
+        if fields["status"] not in ("queued", "running") and {"abandoned", "under_way"} & fields.keys():
+            yield violation("I13", f"{reply_id} has ended, and attempts of a worker that died were never booked")
     for fields in evidence.history.documents("usage"):
         reply = evidence.stored_replies.get(fields["reply_id"])
         epoch = int(fields["_id"].split(" ")[1])
