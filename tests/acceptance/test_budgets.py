@@ -67,6 +67,44 @@ async def test_refusal_says_what_is_left_and_until_when(thrifty: Service) -> Non
     assert (await _post(caller, 1)).status == 202
 
 
+async def test_caller_sees_what_is_left_of_their_own_budget(thrifty: Service) -> None:
+    caller, stranger = thrifty.client(), thrifty.client()
+    asked = await _post(caller, 1)
+    assert asked.status == 202
+    await caller.ended(asked.json["reply"]["id"])
+    answer = await caller.get("/v1/limits")
+    assert answer.status == 200
+    own = answer.json
+    assert (own["object"], own["messages_per_minute"]) == ("limits", 100)
+    day, month = own["budget"]["day"], own["budget"]["month"]
+    assert own["budget"]["user_id"] == caller.headers["X-User-Id"]
+    assert (own["budget"]["is_own"], own["budget"]["limits"]["tokens_per_day"]) == (False, _BUDGET)
+    assert 0 < day["used"]["tokens"] == _BUDGET - day["remaining"]["tokens"]
+    assert (day["remaining"]["cost_nano_usd"], month["remaining"]["tokens"]) == (None, None)
+    assert day["resets_at"].endswith("T00:00:00.000Z")
+    assert (await stranger.get("/v1/limits")).json["budget"]["day"]["remaining"]["tokens"] == _BUDGET
+    admin = stranger.saying(X_User_Roles="admin")
+    seen = await admin.get(f"/v1/admin/limits/{caller.headers['X-User-Id']}")
+    assert seen.json == own["budget"], "admins see the same of them"
+
+
+async def test_what_is_set_aside_is_not_left(thrifty: Service) -> None:
+    caller = thrifty.client()
+    body = {"conversation_id": "conv-1", "content": "/script tokens=3000 rate=10", "reply": {"max_output_tokens": 100}}
+    asked = (await caller.post("/v1/messages", body)).json["reply"]
+    day = (await caller.get("/v1/limits")).json["budget"]["day"]
+    assert day["reserved"]["tokens"] > 100
+    assert day["remaining"]["tokens"] == _BUDGET - day["reserved"]["tokens"] - day["used"]["tokens"]
+    assert (await caller.post(f"/v1/replies/{asked['id']}/cancel")).status == 202
+    await caller.ended(asked["id"])
+
+
+async def test_caller_sees_no_budget_when_none_are_kept(service: Service) -> None:
+    answer = await service.client().get("/v1/limits")
+    assert answer.status == 200
+    assert answer.json == {"object": "limits", "messages_per_minute": answer.json["messages_per_minute"]}
+
+
 async def test_budgets_are_looked_after_by_admins_alone(thrifty: Service) -> None:
     caller = thrifty.client()
     path = f"/v1/admin/limits/{caller.headers['X-User-Id']}"

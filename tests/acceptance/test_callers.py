@@ -24,6 +24,7 @@ _ROUTES = [
     ("GET", "/v1/replies/msg_00000000000000000000000000/stream"),
     ("POST", "/v1/replies/msg_00000000000000000000000000/cancel"),
     ("GET", "/v1/usage"),
+    ("GET", "/v1/limits"),
     ("GET", "/v1/admin/limits/ada"),
     ("DELETE", "/v1/admin/limits/ada"),
 ]

@@ -30,6 +30,7 @@ _ROUTES = {
     ("post", "/v1/replies/{reply_id}/cancel"),
     ("get", "/v1/providers"),
     ("get", "/v1/usage"),
+    ("get", "/v1/limits"),
     ("get", "/v1/admin/limits/{user_id}"),
     ("put", "/v1/admin/limits/{user_id}"),
     ("delete", "/v1/admin/limits/{user_id}"),

@@ -1,4 +1,4 @@
-"""Routes for admins: what one user may use, and has used."""
+"""What one user may ask for, use, and has used: their own for anyone, everybody's for admins."""
 
 import re
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from message_service.api.body import read_json
 from message_service.api.caller import CallerRole
 from message_service.api.context import caller_of, services_of
 from message_service.api.openapi import problems, request_body
-from message_service.api.schemas.budgets import BudgetShape, SetLimits
+from message_service.api.schemas.budgets import BudgetShape, OwnLimitsShape, SetLimits
 from message_service.clock import rfc3339
 from message_service.errors import BudgetsOff, FieldFault, ValidationFailed
 from message_service.ids import EXTERNAL_ID_PATTERN, UserId
@@ -20,13 +20,28 @@ from message_service.logs import log
 from message_service.messages.budget import Account, Limits, Span
 from message_service.wiring.api import ApiServices
 
-router = APIRouter(prefix="/v1/admin/limits", tags=["usage"])
+router = APIRouter(prefix="/v1", tags=["usage"])
 
 _USER_ID = re.compile(EXTERNAL_ID_PATTERN)
 
 
 @router.get(
-    "/{user_id}",
+    "/limits",
+    summary="What the caller may ask for and use, and what is left of it",
+    description="Messages in any minute, and the budgets of tokens and money where the service keeps them.",
+    response_model=None,
+    responses={200: {"model": OwnLimitsShape}, **problems(401, 503)},
+)
+async def get_own_limits(request: Request) -> Response:
+    services, user = services_of(request), caller_of(request).user_id
+    content: dict[str, Any] = {"object": "limits", "messages_per_minute": services.desk.rate.limit}
+    if services.settings.are_budgets_kept:
+        content["budget"] = _budget_json(user, await services.accounts.find(user), services.limits)
+    return json_response(content)
+
+
+@router.get(
+    "/admin/limits/{user_id}",
     summary="A user's budget, and what is left of it",
     response_model=None,
     responses={200: {"model": BudgetShape}, **problems(401, 403, 409, 422, 503)},
@@ -37,7 +52,7 @@ async def get_limits(request: Request, user_id: str) -> Response:
 
 
 @router.put(
-    "/{user_id}",
+    "/admin/limits/{user_id}",
     summary="Give a user a budget of their own",
     description="It stands in for everybody's as a whole: what is left out has no limit.",
     response_model=None,
@@ -53,7 +68,7 @@ async def put_limits(request: Request, user_id: str) -> Response:
 
 
 @router.delete(
-    "/{user_id}",
+    "/admin/limits/{user_id}",
     status_code=204,
     summary="Take a user's own budget back: everybody's holds again",
     response_model=None,
@@ -78,19 +93,22 @@ def _admitted(request: Request, user_id: str) -> tuple[ApiServices, UserId]:
 
 
 def _budget_json(user: UserId, account: Account, defaults: Limits) -> dict[str, Any]:
+    limits = account.own_limits or defaults
     return {
         "user_id": user,
         "is_own": account.own_limits is not None,
-        "limits": asdict(account.own_limits or defaults),
-        "day": _span_json(account.day),
-        "month": _span_json(account.month),
+        "limits": asdict(limits),
+        "day": _span_json(account.day, limits),
+        "month": _span_json(account.month, limits),
     }
 
 
-def _span_json(span: Span) -> dict[str, Any]:
+def _span_json(span: Span, limits: Limits) -> dict[str, Any]:
+    tokens, cost_nano_usd = span.remaining(limits)
     return {
         "name": span.name,
         "used": asdict(span.used),
         "reserved": asdict(span.reserved),
+        "remaining": {"tokens": tokens, "cost_nano_usd": cost_nano_usd},
         "resets_at": rfc3339(span.period.end_of(span.name)),
     }

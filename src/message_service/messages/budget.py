@@ -82,6 +82,15 @@ class Span:
         """This one, or an empty one of a later name. A clock that lags behind does not bring an earlier one back."""
         return self if name <= self.name else Span(self.period, name)
 
+    def remaining(self, limits: Limits) -> tuple[int | None, int | None]:
+        """Tokens and cost that could still be set aside; None: there is no limit."""
+        tokens, cost_nano_usd = limits.of(self.period)
+        taken = self.used + self.reserved
+        return (
+            None if tokens is None else max(0, tokens - taken.tokens),
+            None if cost_nano_usd is None else max(0, cost_nano_usd - taken.cost_nano_usd),
+        )
+
     def with_reserved(self, amount: Amount, limits: Limits, moment: datetime) -> "Span":
         """Raises `QuotaExceeded` where it does not fit."""
         for unit, limit in zip(("tokens", "cost_nano_usd"), limits.of(self.period), strict=True):

@@ -85,3 +85,10 @@ def test_period_ends_where_the_next_begins(period: Period, name: str, end: datet
     assert period.end_of(name) == end
     assert period.name_at(end - timedelta(seconds=1)) == name
     assert period.name_at(end) > name
+
+
+def test_nothing_is_left_when_more_was_taken_than_there_was() -> None:
+    account, _ = Account.empty(NOON).reserve(demand(100, 7), NOON)
+    limits = Limits(tokens_per_day=250, cost_nano_usd_per_day=5)
+    assert account.day.remaining(limits) == (150, 0)
+    assert account.month.remaining(limits) == (None, None), "no limit"

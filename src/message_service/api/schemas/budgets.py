@@ -1,7 +1,7 @@
 """What a user may use, and has used."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,10 +26,18 @@ class AmountShape(BaseModel):
     cost_nano_usd: int
 
 
+class RemainingShape(BaseModel):
+    """Null: as much as they like."""
+
+    tokens: int | None
+    cost_nano_usd: int | None
+
+
 class SpanShape(BaseModel):
     name: str = Field(description="`2026-11-25` or `2026-11`.")
     used: AmountShape
     reserved: AmountShape = Field(description="Set aside for replies that have not ended.")
+    remaining: RemainingShape = Field(description="Of the limit, after what was used and set aside.")
     resets_at: datetime
 
 
@@ -39,3 +47,9 @@ class BudgetShape(BaseModel):
     limits: SetLimits
     day: SpanShape
     month: SpanShape
+
+
+class OwnLimitsShape(BaseModel):
+    object: Literal["limits"]
+    messages_per_minute: int = Field(description="Messages that may be posted in any minute.")
+    budget: BudgetShape | None = Field(None, description="Unset: the service keeps no budgets.")
