@@ -64,6 +64,9 @@ async def test_refusal_says_what_is_left_and_until_when(thrifty: Service) -> Non
     assert (await caller.page("conv-1"))["data"] == [], "nothing was stored"
     await caller.store("A message that asks for no reply costs nothing.")
     assert (await admin.delete(f"/v1/admin/limits/{name}")).status == 204
+    with thrifty.mongodb() as database:
+        told = [row["action"] for row in database["audit"].find({"subject": name}, sort=[("_id", 1)])]
+    assert told == ["limits.set", "limits.cleared"]
     assert (await _post(caller, 1)).status == 202
 
 

@@ -1,13 +1,13 @@
 """Budgets: set aside with ACCEPT, settled once with the end, exact over processes."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
 
 from message_service.errors import ClaimLost, QuotaExceeded
-from message_service.ids import ConversationId
+from message_service.ids import ConversationId, UserId
 from message_service.messages.budget import Account, Amount, Demand, Limits
 from message_service.messages.reply import Outcome, Reply, ReplyStatus
 from message_service.store.accept import Acceptance
@@ -19,6 +19,7 @@ from tests.fixtures.samples import USER, a_new_reply, a_spending, a_submission, 
 from tests.fixtures.stores import CommandLog
 from tests.integration.steps import OTHER_WORKER, WORKER, Steps, processes
 
+ADMIN = UserId("an admin")
 ESTIMATE = Amount(100, 7)
 USED = Amount(16, 3)
 """What `a_spending` books, at the price of `SPENT`."""
@@ -149,13 +150,38 @@ async def test_budget_is_exact_when_fifty_ask_and_others_end_at_once_over_proces
 
 async def test_own_limits_hold_until_they_are_taken_back(steps: Steps, database: Database) -> None:
     accounts = Accounts(database)
-    await accounts.set_limits(USER, Limits(tokens_per_day=10))
+    await accounts.set_limits(USER, Limits(tokens_per_day=10), by=ADMIN)
     with pytest.raises(QuotaExceeded):
         await ask(steps)
-    await accounts.clear_limits(USER)
+    await accounts.clear_limits(USER, by=ADMIN)
     await ask(steps)
-    assert (await accounts.set_limits(USER, Limits(tokens_per_month=5))).day.reserved == ESTIMATE
+    assert (await accounts.set_limits(USER, Limits(tokens_per_month=5), by=ADMIN)).day.reserved == ESTIMATE
     assert (await account(database)).own_limits == Limits(tokens_per_month=5)
+
+
+async def test_audit_tells_who_changed_whose_limits_to_what_and_only_when_they_changed(database: Database) -> None:
+    accounts = Accounts(database)
+    for _ in range(2):
+        await accounts.set_limits(USER, Limits(tokens_per_day=10), by=ADMIN)
+    for _ in range(2):
+        await accounts.clear_limits(USER, by=ADMIN)
+    await accounts.clear_limits(UserId("somebody else"), by=ADMIN)
+    first, second = await database.audit.find(sort=[("_id", 1)]).to_list()
+    assert (first["action"], first["user_id"], first["subject"]) == ("limits.set", ADMIN, USER)
+    assert first["limits"] == asdict(Limits(tokens_per_day=10))
+    assert (second["action"], second["user_id"], second["subject"]) == ("limits.cleared", ADMIN, USER)
+    assert "limits" not in second
+
+
+async def test_limits_and_replies_that_come_together_all_count(steps: Steps, database: Database) -> None:
+    accounts = Accounts(database)
+    changes = [accounts.set_limits(USER, Limits(tokens_per_day=1_000_000 + number), by=ADMIN) for number in range(5)]
+    await asyncio.gather(*changes, *(ask(steps, number) for number in range(5)))
+    found = await account(database)
+    assert found.day.reserved == Amount(5 * ESTIMATE.tokens, 5 * ESTIMATE.cost_nano_usd)
+    rows = await database.audit.find({"action": "limits.set"}, sort=[("_id", 1)]).to_list()
+    assert len(rows) == 5
+    assert found.own_limits in [Limits(**row["limits"]) for row in rows]
 
 
 async def test_period_that_is_over_is_not_settled_any_more(steps: Steps, database: Database) -> None:

@@ -61,9 +61,9 @@ async def get_limits(request: Request, user_id: str) -> Response:
 )
 async def put_limits(request: Request, user_id: str) -> Response:
     services, user = _admitted(request, user_id)
-    body = await read_json(request, SetLimits)
-    account = await services.accounts.set_limits(user, Limits(**body.model_dump()))
-    log.info("limits.set", user=user, by=caller_of(request).user_id, **body.model_dump())
+    body, by = await read_json(request, SetLimits), caller_of(request).user_id
+    account = await services.accounts.set_limits(user, Limits(**body.model_dump()), by=by)
+    log.info("limits.set", user=user, by=by, **body.model_dump())
     return json_response(_budget_json(user, account, services.limits))
 
 
@@ -76,8 +76,9 @@ async def put_limits(request: Request, user_id: str) -> Response:
 )
 async def delete_limits(request: Request, user_id: str) -> Response:
     services, user = _admitted(request, user_id)
-    await services.accounts.clear_limits(user)
-    log.info("limits.cleared", user=user, by=caller_of(request).user_id)
+    by = caller_of(request).user_id
+    await services.accounts.clear_limits(user, by=by)
+    log.info("limits.cleared", user=user, by=by)
     return Response(status_code=204)
 
 

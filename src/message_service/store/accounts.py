@@ -4,15 +4,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 
-from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import DuplicateKeyError
 
 from message_service.clock import now
 from message_service.ids import UserId
 from message_service.messages.budget import Account, Amount, Limits, Period, Reservation, Span
 from message_service.messages.reply import Spending
+from message_service.store.audit import AuditAction, audit_row
 from message_service.store.batch import update_all, upsert_all
 from message_service.store.database import Database, Row, reaching_the_store
+from message_service.store.transaction import run_transaction
 
 
 async def read_accounts(
@@ -72,6 +74,7 @@ class Accounts:
     """For those who look after budgets."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._accounts = database.accounts
 
     async def find(self, user_id: UserId) -> Account:
@@ -79,22 +82,46 @@ class Accounts:
             row = await self._accounts.find_one({"_id": user_id})
         return account_from_row(row, now()) if row is not None else Account.empty(now())
 
-    async def set_limits(self, user_id: UserId, limits: Limits) -> Account:
-        """These instead of everybody's."""
-        with reaching_the_store():
-            row = await self._accounts.find_one_and_update(
-                {"_id": user_id},
-                {"$set": {"limits": asdict(limits)}},
-                upsert=True,
-                return_document=ReturnDocument.AFTER,
-            )
-        assert row is not None, "it was inserted"
-        return account_from_row(row, now())
+    async def set_limits(self, user_id: UserId, limits: Limits, *, by: UserId) -> Account:
+        """These instead of everybody's. Told to the audit where they were others before."""
+        fields = asdict(limits)
 
-    async def clear_limits(self, user_id: UserId) -> None:
-        """Everybody's again."""
-        with reaching_the_store():
-            await self._accounts.update_one({"_id": user_id}, {"$unset": {"limits": ""}})
+        async def body(session: AsyncClientSession) -> Row:
+            before = await self._accounts.find_one({"_id": user_id}, session=session) or {}
+            if before.get("limits") == fields:
+                return before
+            await self._tell(AuditAction.LIMITS_SET, user_id, by, session, fields)
+            await upsert_all(self._accounts, [(user_id, {"limits": fields})], session)
+            return {**before, "limits": fields}
+
+        while True:
+            try:
+                return account_from_row(await run_transaction(self._database, body), now())
+            except DuplicateKeyError:
+                continue  # the user's first reply made the account between our look and our writing
+
+    async def clear_limits(self, user_id: UserId, *, by: UserId) -> None:
+        """Everybody's again. Told to the audit where they had their own."""
+
+        async def body(session: AsyncClientSession) -> None:
+            result = await self._accounts.update_one(
+                {"_id": user_id, "limits": {"$exists": True}}, {"$unset": {"limits": ""}}, session=session
+            )
+            if result.matched_count:
+                await self._tell(AuditAction.LIMITS_CLEARED, user_id, by, session)
+
+        await run_transaction(self._database, body)
+
+    async def _tell(
+        self,
+        action: AuditAction,
+        user_id: UserId,
+        by: UserId,
+        session: AsyncClientSession,
+        limits: Mapping[str, int | None] | None = None,
+    ) -> None:
+        row = audit_row(action, user_id=by, subject=user_id, at=now(), limits=limits)
+        await self._database.audit.insert_one(row, session=session)
 
 
 def account_from_row(row: Row, moment: datetime) -> Account:

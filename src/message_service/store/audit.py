@@ -1,5 +1,6 @@
 """Audit rows, written in the same transaction as what they tell of."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -18,17 +19,21 @@ class AuditAction(StrEnum):
     REPLY_ENDED = "reply.ended"
     DEAD_LETTER_RETRIED = "dead_letter.retried"
     DEAD_LETTER_DROPPED = "dead_letter.dropped"
+    LIMITS_SET = "limits.set"
+    LIMITS_CLEARED = "limits.cleared"
 
 
 def audit_row(
     action: AuditAction,
     *,
     user_id: UserId,
-    conversation_id: ConversationId,
-    subject: MessageId | ReplyId,
+    subject: MessageId | ReplyId | UserId,
     at: datetime,
+    conversation_id: ConversationId | None = None,
     outcome: str | None = None,
+    limits: Mapping[str, int | None] | None = None,
 ) -> dict[str, Any]:
+    """`user_id` did it to `subject`; `limits` are what the subject may use from then on."""
     row: dict[str, Any] = {
         "_id": ObjectId(),
         "action": action.value,
@@ -36,7 +41,7 @@ def audit_row(
         "conversation_id": conversation_id,
         "subject": subject,
         "at": at,
+        "outcome": outcome,
+        "limits": limits,
     }
-    if outcome is not None:
-        row["outcome"] = outcome
-    return row
+    return {field: value for field, value in row.items() if value is not None}

@@ -269,14 +269,16 @@ class DeadLetterDocument(Document):
 
 
 class AuditDocument(Document):
-    """Append-only: who did what to which message or reply, and when. Never any text."""
+    """Append-only: who did what to which message, reply or user's limits, and when. Never any text."""
 
     action: str
     user_id: str
-    conversation_id: str
+    conversation_id: str | None = None
     subject: str
     at: datetime
     outcome: str | None = None
+    limits: dict[str, int | None] | None = None
+    """What the subject may use from then on."""
 
     class Settings:
         name = "audit"
