@@ -5,7 +5,6 @@ from dataclasses import asdict
 from datetime import datetime
 
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import DuplicateKeyError
 
 from message_service.clock import now
 from message_service.ids import UserId
@@ -14,7 +13,7 @@ from message_service.messages.reply import Spending
 from message_service.store.audit import AuditAction, audit_row
 from message_service.store.batch import update_all, upsert_all
 from message_service.store.database import Database, Row, reaching_the_store
-from message_service.store.transaction import run_transaction
+from message_service.store.transaction import run_transaction, run_until_seen
 
 
 async def read_accounts(
@@ -94,11 +93,7 @@ class Accounts:
             await upsert_all(self._accounts, [(user_id, {"limits": fields})], session)
             return {**before, "limits": fields}
 
-        while True:
-            try:
-                return account_from_row(await run_transaction(self._database, body), now())
-            except DuplicateKeyError:
-                continue  # the user's first reply made the account between our look and our writing
+        return account_from_row(await run_until_seen(self._database, body), now())
 
     async def clear_limits(self, user_id: UserId, *, by: UserId) -> None:
         """Everybody's again. Told to the audit where they had their own."""

@@ -4,8 +4,9 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from beanie import Document, PydanticObjectId
-from pydantic import BaseModel
 from pymongo import ASCENDING, IndexModel
+
+from message_service.store.document_parts import AbandonedFields, AttemptFields, SpanFields, UsageFields
 
 IDEMPOTENCY_KEPT_SECONDS = 24 * 3600
 
@@ -26,40 +27,6 @@ class ConversationDocument(Document):
 
     class Settings:
         name = "conversations"
-
-
-class UsageFields(BaseModel):
-    """Rows from before the parts were told apart lack them: they count as 0."""
-
-    input_tokens: int
-    output_tokens: int
-    is_estimated: bool
-    cached_input_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-
-
-class AttemptFields(BaseModel):
-    """One provider asked once. What a later version adds is None in older rows."""
-
-    provider: str
-    host: str | None = None
-    model: str | None = None
-    started_at: datetime
-    first_token_at: datetime | None = None
-    ended_at: datetime
-    usage: UsageFields | None = None
-    cost_nano_usd: int | None = None
-    error: str | None = None
-    warnings: list[str] | None = None
-
-
-class AbandonedFields(BaseModel):
-    """A claim that ran out, until the next one has booked what it used."""
-
-    epoch: int
-    claimed_at: datetime
-    attempts: list[AttemptFields]
 
 
 class MessageDocument(Document):
@@ -223,12 +190,6 @@ class UsageDocument(Document):
                 [("corrects", ASCENDING)], name="corrections", partialFilterExpression={"corrects": {"$exists": True}}
             ),
         ]
-
-
-class SpanFields(BaseModel):
-    name: str
-    used: dict[str, int]
-    reserved: dict[str, int]
 
 
 class AccountDocument(Document):

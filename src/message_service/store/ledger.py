@@ -1,10 +1,9 @@
 """The ledger: a row for every attempt that used tokens. Rows are inserted and never changed; a correction is a row."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import DuplicateKeyError
 
 from message_service.errors import ClaimLost
 from message_service.messages.reply import Attempt, Reply, ReplyStatus, Spending
@@ -12,7 +11,7 @@ from message_service.store.accounts import charge
 from message_service.store.batch import insert_all
 from message_service.store.database import Database, Row
 from message_service.store.mapping import MOST_ATTEMPTS_KEPT, attempt_to_row, usage_to_row
-from message_service.store.transaction import run_transaction
+from message_service.store.transaction import run_until_seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Ledger:
             # What is booked as ours belongs to an end that was stored without our hearing of it.
             return [one for one in spent if not booked.get(row_id(claimed, one), False)]
 
-        return await self._run(body)
+        return await run_until_seen(self._database, body)
 
     async def book_abandoned(self, claimed: Reply, recovered: Sequence[Recovered]) -> Sequence[Spending]:
         """Log and book what is known of earlier claims that nobody ended. Which of it was not booked before.
@@ -92,14 +91,7 @@ class Ledger:
             await charge(self._database, claimed.user_id, claimed.reservation, missing, session, is_released=False)
             return missing
 
-        return await self._run(body)
-
-    async def _run(self, body: Callable[[AsyncClientSession], Awaitable[Sequence[Spending]]]) -> Sequence[Spending]:
-        while True:
-            try:
-                return await run_transaction(self._database, body)
-            except DuplicateKeyError:
-                continue  # somebody booked it between our look and our writing: now it is there to be seen
+        return await run_until_seen(self._database, body)
 
     async def _booked(self, reply: Reply, spent: Sequence[Spending], session: AsyncClientSession) -> dict[str, bool]:
         """Those of the rows that are there, by id, and whether somebody else booked them for a dead worker."""

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TypeVar
 
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from message_service.errors import StoreUnavailable
 from message_service.store.database import OPERATION_SECONDS, Database, durable_options, reaching_the_store
@@ -52,6 +52,18 @@ async def run_transaction(
                 # Full jitter, so that two who met once do not meet again.
                 await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE_SECONDS, 0.001 * 2**attempt)))
     raise TransactionConflict
+
+
+async def run_until_seen(database: Database, body: Callable[[AsyncClientSession], Awaitable[Result]]) -> Result:
+    """As `run_transaction`, for a `body` that looks before it inserts.
+
+    Where somebody inserted the same between its look and its writing it runs again, and sees that.
+    """
+    while True:
+        try:
+            return await run_transaction(database, body)
+        except DuplicateKeyError:
+            continue
 
 
 async def _commit(session: AsyncClientSession, give_up_at: float) -> None:

@@ -13,7 +13,7 @@ from message_service.messages.reply import FinishReason, ReplyStatus
 class AttemptShape(BaseModel):
     """One provider asked once, whatever came of it."""
 
-    provider: str
+    provider: str = Field(description="`unknown` where its worker died before that was noted.")
     host: str | None = Field(None, description="Where it runs, as host and port.")
     model: str | None = None
     started_at: datetime
@@ -21,7 +21,11 @@ class AttemptShape(BaseModel):
     ended_at: datetime
     usage: UsageShape | None = None
     cost_nano_usd: int | None = Field(None, description="Unset: the price is not known, or nothing was used.")
-    error: str | None = Field(None, description="What ended it, if that was not the end of its text.")
+    error: str | None = Field(
+        None,
+        description="What ended it, if that was not the end of its text. `worker_died`: our worker, so tokens are "
+        "estimated.",
+    )
     warnings: list[str] | None = Field(
         None,
         description="What was asked for and not done, one sentence each: a parameter that the model does not take, "
