@@ -24,6 +24,7 @@ from message_service.live.event import (
 from message_service.messages.reply import Usage
 from message_service.relay import Relay, open_relay
 from tests.fixtures.redis_faults import nobodys_url, refusing_writes
+from tests.fixtures.samples import MOMENT
 
 KEPT_SECONDS = 60
 REPLY = new_reply_id()
@@ -42,7 +43,7 @@ def story(take: int = 1000) -> list[Placed]:
     return [
         at(take, 0, Step.RESET, Reset("retried")),
         at(take, 0, Step.SWITCHED, ProviderSwitched("a", "b", "provider_overloaded")),
-        at(take, 0, Step.STARTED, Began("b", "a model", 2)),
+        at(take, 0, Step.STARTED, Began("b", "a model", 2, "b.host:80", MOMENT, 12)),
         at(take, 5, Step.TEXT, Text("Héllo")),
         at(take, 7, Step.TEXT, Text("\n😀")),
         at(take, 7, Step.USAGE, Counted(Usage(12, 3, True, cached_input_tokens=8, reasoning_tokens=1))),

@@ -124,12 +124,9 @@ async def _stream(claimed: Reply, prompt: Prompt, route: Route, draft: Draft, de
 
 
 def _began(provider: str, model: str, claimed: Reply, route: Route) -> Began:
-    began = Began(provider, model, claimed.attempts)
-    for running in route.running:
-        so_far = running.attempt()
-        input_tokens = so_far.usage.input_tokens if so_far.usage is not None else 0
-        return replace(began, host=so_far.host, started_at=so_far.started_at, input_tokens=input_tokens)
-    return began
+    so_far = route.running[-1].attempt()
+    input_tokens = so_far.usage.input_tokens if so_far.usage is not None else 0
+    return Began(provider, model, claimed.attempts, so_far.host, so_far.started_at, input_tokens)
 
 
 def remaining_seconds(claimed: Reply) -> float:

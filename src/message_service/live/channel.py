@@ -119,8 +119,8 @@ def encode(event: LiveEvent) -> dict[Any, Any]:
     match event:
         case Text(text):
             return {"text": text}
-        case Began():
-            return {"began": orjson.dumps(astuple(event))}
+        case Began(provider, model, attempt, host, started_at, input_tokens):
+            return {"began": orjson.dumps([provider, model, attempt, host, started_at, input_tokens])}
         case Reset(reason):
             return {"reset": reason}
         case ProviderSwitched(from_provider, to_provider, reason):
@@ -152,7 +152,10 @@ def decode(entry_id: str, fields: dict[str, str]) -> Placed:
     return Placed(Position.parse(entry_id), event)
 
 
-def _began(provider: str, model: str, attempt: int, host: str | None, started_at: str | None, tokens: int) -> Began:
+def _began(
+    provider: str, model: str, attempt: int, host: str | None = None, started_at: str | None = None, tokens: int = 0
+) -> Began:
+    """From the first three an older version wrote."""
     began_at = datetime.fromisoformat(started_at) if started_at is not None else None
     return Began(provider, model, attempt, host, began_at, tokens)
 
