@@ -13,9 +13,11 @@ from tests.chaos.strikes import (
     failpoint,
     link_in,
     link_reset,
+    majority_paused,
     model_in,
     mongod_member,
     paused,
+    primary_left_behind,
     redis_configured,
     redis_flushed,
     redis_lost,
@@ -45,7 +47,7 @@ class FaultKind:
 def fault_kinds(*, mongod_members: int) -> list[FaultKind]:
     """All that can be done to a stack of this size."""
     own = _SINGLE_NODE if mongod_members == 1 else _REPLICA_SET
-    return [*_PROCESSES, *own, *_REDIS, *_PROVIDER, *_CLIENTS]
+    return [*_PROCESSES, *own, *_FAILPOINTS, *_REDIS, *_PROVIDER, *_CLIENTS]
 
 
 def _apis(stack: Stack) -> Sequence[Place]:
@@ -175,6 +177,10 @@ _SINGLE_NODE = [
         strike=link_in(_mongodb_link, Conditions(cut_after_bytes=20_000)),
         seconds=(0.5, 2),
     ),
+]
+
+_COMMANDS = ["find", "insert", "update", "findAndModify", "aggregate", "commitTransaction"]
+_FAILPOINTS = [
     FaultKind(
         name="commit_unknown",
         group="mongodb",
@@ -191,7 +197,7 @@ _SINGLE_NODE = [
         strike=failpoint(
             "failCommand",
             {"activationProbability": 0.2},
-            failCommands=["find", "insert", "update", "findAndModify", "aggregate", "commitTransaction"],
+            failCommands=_COMMANDS,
             closeConnection=True,
         ),
         seconds=(0.5, 2),
@@ -217,6 +223,31 @@ _SINGLE_NODE = [
         rest_seconds=3,
         strike=failpoint("WTWriteConflictException", {"activationProbability": 0.05}),
         seconds=(0.5, 2),
+    ),
+    # Writers of one conversation meet again and again: bounded retries, and nobody starves.
+    FaultKind(
+        name="write_conflict_storm",
+        group="mongodb",
+        is_heavy=True,
+        rest_seconds=3,
+        strike=failpoint("WTWriteConflictException", {"activationProbability": 0.3}),
+        seconds=(0.5, 2),
+        share=1,
+    ),
+    FaultKind(
+        name="commands_slow",
+        group="mongodb",
+        is_heavy=True,
+        rest_seconds=3,
+        strike=failpoint(
+            "failCommand",
+            {"activationProbability": 0.5},
+            failCommands=[*_COMMANDS, "getMore"],
+            blockConnection=True,
+            blockTimeMS=2000,
+        ),
+        seconds=(1, 4),
+        share=1,
     ),
 ]
 
@@ -259,6 +290,23 @@ _REPLICA_SET = [
         is_heavy=True,
         strike=mongod_member(False, Member.pause, Member.resume),
         seconds=(2, 6),
+        rest_seconds=4,
+    ),
+    FaultKind(
+        name="majority_paused",
+        group="mongodb",
+        is_heavy=True,
+        strike=majority_paused,
+        seconds=(2, 6),
+        rest_seconds=4,
+        share=1,
+    ),
+    FaultKind(
+        name="primary_left_behind",
+        group="mongodb",
+        is_heavy=True,
+        strike=primary_left_behind,
+        seconds=(5, 9),
         rest_seconds=4,
     ),
 ]

@@ -63,7 +63,7 @@ class Stack:
         self.members: list[Place] = []
         if size.mongod_members > 1:
             (folder / "set").mkdir()
-            self.replica_set = ReplicaSet(folder / "set")
+            self.replica_set = ReplicaSet(folder / "set", has_test_commands=True)
         self.model = ModelServer(seed)
         layout = self.stores.layout
         self.mongodb_link = FaultProxy("mongodb", layout.mongod_socket, seed=seed)
@@ -79,6 +79,11 @@ class Stack:
     def mongodb_url(self) -> str:
         """Past the proxy."""
         return self.stores.layout.mongodb_url if self.replica_set is None else self.replica_set.url
+
+    @property
+    def mongod_urls(self) -> list[str]:
+        """Of each member by itself."""
+        return [self.mongodb_url] if self.replica_set is None else [one.url for one in self.replica_set.members]
 
     @property
     def links(self) -> list[FaultProxy]:

@@ -18,6 +18,8 @@ from tests.chaos.supervised import Place
 from tests.fixtures.replica_set import Member
 
 _SECONDS_TO_COME_BACK = 20.0
+_REPLICATION = "stopReplProducer"
+_LAG_SECONDS = (0.5, 1.5)
 
 Strike = Callable[[Stack, random.Random], AbstractAsyncContextManager[str]]
 """Entered the fault is there, left it is healed. Gives the target's name."""
@@ -87,12 +89,18 @@ def failpoint(name: str, mode: Any, **data: Any) -> Strike:
         try:
             yield "mongod" if was_set else "mongod (did not take it)"
         finally:
-            # One that is down forgets it by itself; one that is slow is asked again.
-            for _ in range(5):
-                if await set_failpoint(stack.mongodb_url, name, "off"):
-                    break
+            # At every member: which of them had it need not be the primary any more.
+            for url in stack.mongod_urls:
+                await _failpoint_off(url, name)
 
     return strike
+
+
+async def _failpoint_off(url: str, name: str) -> None:
+    """One that is down forgets it by itself; one that is slow is asked again."""
+    for _ in range(5):
+        if await set_failpoint(url, name, "off"):
+            return
 
 
 def model_in(mood: Mood) -> Strike:
@@ -164,6 +172,43 @@ def mongod_member(
                 undo(member)
 
     return strike
+
+
+@asynccontextmanager
+async def majority_paused(stack: Stack, dice: random.Random) -> AsyncIterator[str]:
+    """Both secondaries hang: the primary can promise nothing, and makes room."""
+    assert stack.replica_set is not None
+    secondaries = await asyncio.to_thread(stack.replica_set.secondaries)
+    for member in secondaries:
+        member.pause()
+    try:
+        yield " ".join(f"mongod {member.address}" for member in secondaries)
+    finally:
+        for member in secondaries:
+            member.resume()
+
+
+@asynccontextmanager
+async def primary_left_behind(stack: Stack, dice: random.Random) -> AsyncIterator[str]:
+    """The secondaries copy nothing for a while, then the primary hangs, and they elect another without what it wrote.
+
+    When it goes on it still holds itself for the primary, and has to take back whatever nobody else has.
+    """
+    assert stack.replica_set is not None
+    primary = await asyncio.to_thread(stack.replica_set.primary)
+    others = [member for member in stack.replica_set.members if member is not primary]
+    try:
+        for member in others:
+            await set_failpoint(member.url, _REPLICATION, "alwaysOn")
+        await asyncio.sleep(dice.uniform(*_LAG_SECONDS))
+        primary.pause()
+    finally:
+        for member in others:
+            await _failpoint_off(member.url, _REPLICATION)
+    try:
+        yield f"mongod {primary.address}"
+    finally:
+        primary.resume()
 
 
 @asynccontextmanager
