@@ -2,9 +2,11 @@
 
 import argparse
 import secrets
+import shlex
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
@@ -43,7 +45,8 @@ def main() -> int:
     if not result.violations and not asked.keep:
         shutil.rmtree(folder)
         return 0
-    print(f"kept: {folder}\nagain: make chaos MINUTES={asked.minutes:g} SEED={seed} RATE={asked.rate:g}")
+    again = shlex.join([*_without_seed(sys.argv[1:]), "--seed", str(seed)])
+    print(f"kept: {folder}\nagain: python -m tests.chaos {again}")
     return 1 if result.violations else 0
 
 
@@ -62,6 +65,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where to write; .data/chaos/... otherwise")
     parser.add_argument("--keep", action="store_true", help="keep the history though nothing was violated")
     return parser.parse_args()
+
+
+def _without_seed(arguments: Sequence[str]) -> list[str]:
+    return [
+        word
+        for before, word in zip(["", *arguments], arguments, strict=False)
+        if "--seed" not in (before, word) and not word.startswith("--seed=")
+    ]
 
 
 def _tell(what: str) -> None:
