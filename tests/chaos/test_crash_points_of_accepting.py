@@ -14,6 +14,8 @@ from tests.fixtures.service import Service, StartService
 from tests.fixtures.service_processes import Api
 
 _SECONDS_TO_ACCEPT = 20.0
+_LOCKED_SECONDS, _TRIES = 3.0, 3
+"""So long at most a conversation is held by a transaction whose process is gone; tried again where it took longer."""
 _COMMANDS = [
     "find idempotency",
     "findAndModify conversations",
@@ -72,6 +74,31 @@ async def test_message_is_stored_once_and_answered_once_when_its_api_dies(
     assert not verdict.violations, described(verdict)
     assert verdict.figures.replies_by_status == {"completed": 1}
     assert verdict.figures.acknowledged_messages == 3
+
+
+async def test_conversation_is_soon_free_when_the_transaction_that_holds_it_was_killed(
+    sturdy: Service, victims: Victims[Api], tmp_path: Path
+) -> None:
+    locked: list[float] = []
+    with ExitStack() as stack:
+        trial = Trial.open(sturdy, tmp_path, stack)
+        for _ in range(_TRIES):
+            victim = await _ready(victims, sturdy)
+            user = trial.user()
+            await user.at(sturdy.apis[0].url).post("before", key="zero", asks_reply=False)
+            victim.die_at("before commitTransaction")
+            await user.at(victim.process.url).post("during", key="one", asks_reply=False)
+            await victim.dead()
+            died_at = time.monotonic()
+            await user.post_until_acknowledged("after", key="two", asks_reply=False, seconds=_SECONDS_TO_ACCEPT)
+            locked.append(time.monotonic() - died_at)
+            if locked[-1] < _LOCKED_SECONDS:
+                break
+        verdict = await trial.verdict()
+    assert not verdict.violations, described(verdict)
+    print(f"locked for {locked} s")  # noqa: T201  # a figure for the record
+    # A busy machine is late now and then; a transaction that nobody ends holds it for a minute, each time.
+    assert min(locked) < _LOCKED_SECONDS
 
 
 async def test_every_boundary_of_accepting_is_in_the_list(
