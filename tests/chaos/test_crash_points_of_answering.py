@@ -1,6 +1,5 @@
 """A worker that dies at any command of answering: another one answers, once, and the next reply gets its turn."""
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest_asyncio
 
 from tests.chaos.history import Fault
 from tests.chaos.trial import Trial, described
-from tests.chaos.victims import Victim, Victims
+from tests.chaos.victims import Bench, Victims
 from tests.fixtures.service import Service, StartService
 from tests.fixtures.service_processes import Worker
 
@@ -44,25 +43,6 @@ BOUNDARIES = [_boundary(when, command) for command in _COMMANDS for when in ("be
 async def sturdy(start_service: StartService) -> AsyncIterator[Service]:
     async with start_service(workers=0, LEASE_SECONDS="1", SWEEP_INTERVAL_SECONDS="0.1") as running:
         yield running
-
-
-class Bench:
-    """The worker at work. When it dies the next one takes its place, and is the next to die."""
-
-    def __init__(self, victims: Victims[Worker]) -> None:
-        self._victims = victims
-        self.worker = victims.take()
-
-    async def ready(self) -> Victim[Worker]:
-        await self.worker.process.await_ready()
-        return self.worker
-
-    async def replace(self) -> tuple[Worker, float]:
-        """The one that died, and when that was noticed."""
-        dead = self.worker
-        await dead.dead()
-        self.worker = self._victims.take()
-        return dead.process, time.monotonic()
 
 
 @pytest_asyncio.fixture(scope="module")

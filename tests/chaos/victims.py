@@ -2,11 +2,12 @@
 
 import itertools
 import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from tests.fixtures.service_processes import Process
+from tests.fixtures.service_processes import Process, Worker
 
 Kind = TypeVar("Kind", bound=Process)
 _SECONDS_TO_DIE = 20.0
@@ -65,3 +66,26 @@ class Victims(Generic[Kind]):
         process = self._make(name, self._environment, self._folder, entry=entry)
         self.all.append(process)
         return Victim(process, place)
+
+
+class Bench:
+    """The worker at work. When it dies the next one takes its place, and is the next to die."""
+
+    def __init__(self, victims: Victims[Worker]) -> None:
+        self._victims = victims
+        self.worker = victims.take()
+
+    async def ready(self) -> Victim[Worker]:
+        await self.worker.process.await_ready()
+        return self.worker
+
+    async def replace(self) -> tuple[Worker, float]:
+        """The one that died, and when that was noticed."""
+        dead = self.worker
+        await dead.dead()
+        self.next()
+        return dead.process, time.monotonic()
+
+    def next(self) -> None:
+        """Another takes the place of one that has ended."""
+        self.worker = self._victims.take()
