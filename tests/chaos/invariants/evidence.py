@@ -32,6 +32,17 @@ class Evidence:
         for operation in history.operations:
             self.of_action[operation.action].append(operation)
 
+    def documents(self, collection: str) -> list[dict[str, Any]]:
+        """What MongoDB held of it at the end."""
+        return self._documents.get(collection, [])
+
+    @cached_property
+    def _documents(self) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for document in self.history.stored:
+            found[document.collection].append(document.fields)
+        return dict(found)
+
     def operations(self, *actions: Action) -> Iterable[Operation]:
         """Those of the actions; of one action in the order in which they began."""
         for action in actions:
@@ -69,7 +80,7 @@ class Evidence:
 
     @cached_property
     def stored_replies(self) -> dict[str, dict[str, Any]]:
-        return {fields["_id"]: fields for fields in self.history.documents("replies")}
+        return {fields["_id"]: fields for fields in self.documents("replies")}
 
     @cached_property
     def hidings(self) -> dict[str, list[Operation]]:
@@ -100,28 +111,41 @@ class Evidence:
         return dict(found)
 
 
-@dataclass(slots=True)
 class Posted:
     """All attempts to post one thing: those with its user, conversation, key and body."""
 
-    attempts: list[Operation]
+    __slots__ = ("acknowledged", "attempts", "began")
 
-    @property
-    def began(self) -> float:
-        return min(attempt.began for attempt in self.attempts)
-
-    @property
-    def acknowledged(self) -> Operation | None:
+    def __init__(self, first: Operation) -> None:
+        self.attempts = [first]
+        self.began = first.began
+        self.acknowledged: Operation | None = None
         """The attempt that was told first that it had succeeded."""
-        told = [one for one in self.attempts if one.outcome is Outcome.OK and one.ended is not None]
-        return min(told, key=lambda one: one.ended or 0) if told else None
+        self._note(first)
+
+    def add(self, attempt: Operation) -> None:
+        self.attempts.append(attempt)
+        self.began = min(self.began, attempt.began)
+        self._note(attempt)
+
+    def _note(self, attempt: Operation) -> None:
+        if attempt.outcome is Outcome.OK and attempt.ended is not None:
+            told = self.acknowledged
+            if told is None or attempt.ended < (told.ended or 0):
+                self.acknowledged = attempt
 
 
 def posted(posts: Iterable[Operation]) -> list[Posted]:
     """Attempts joined by key; an attempt without a key stands alone."""
-    joined: dict[tuple[str, ...], Posted] = {}
+    joined: dict[tuple[str | None, ...], Posted] = {}
     for post in posts:
-        alone = (post.process, str(post.index)) if post.key is None else ()
-        identity = (post.user, post.conversation or "", post.key or "", post.body or "", *alone)
-        joined.setdefault(identity, Posted([])).attempts.append(post)
+        if post.key is None:
+            identity: tuple[str | None, ...] = (post.process, str(post.index))
+        else:
+            identity = (post.user, post.conversation, post.key, post.body)
+        known = joined.get(identity)
+        if known is None:
+            joined[identity] = Posted(post)
+        else:
+            known.add(post)
     return list(joined.values())

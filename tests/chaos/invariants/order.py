@@ -19,7 +19,7 @@ def places_are_dense_and_in_order(evidence: Evidence) -> Iterator[Violation]:
         if seqs != list(range(1, len(seqs) + 1)):
             odd = next(seq for expected, seq in enumerate(seqs, 1) if seq != expected)
             yield violation("I5", f"the places in {place} are not 1 to {len(seqs)}: look at {odd}")
-    for fields in evidence.history.documents("conversations"):
+    for fields in evidence.documents("conversations"):
         stored = evidence.conversations.get((fields["user_id"], fields["conversation_id"]), [])
         if fields["last_seq"] != len(stored):
             yield violation("I5", f"{fields['_id']} counts {fields['last_seq']} messages and has {len(stored)}")

@@ -73,7 +73,7 @@ def ended_by_the_last_claim(evidence: Evidence) -> Iterator[Violation]:
             yield violation("I13", f"{reply_id} was ended by claim {written_under} when {fields['epoch']} had it")
         if fields["status"] not in ("queued", "running") and {"abandoned", "under_way"} & fields.keys():
             yield violation("I13", f"{reply_id} has ended, and attempts of a worker that died were never booked")
-    for fields in evidence.history.documents("usage"):
+    for fields in evidence.documents("usage"):
         reply = evidence.stored_replies.get(fields["reply_id"])
         epoch = int(fields["_id"].split(" ")[1])
         # An earlier claim's tokens are booked as well; only the last one's text is kept.
@@ -95,7 +95,7 @@ def _attempted_without_need(evidence: Evidence) -> Iterator[Violation]:
 def audited_once(evidence: Evidence) -> Iterator[Violation]:
     """I14: one audit row for each message accepted, reply asked for, and end; and for each change of visibility."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for fields in evidence.history.documents("audit"):
+    for fields in evidence.documents("audit"):
         rows[fields["subject"]].append(fields)
     known = evidence.messages.keys() | evidence.replies.keys()
     for subject in sorted(rows.keys() - known):
@@ -141,7 +141,7 @@ def _doubled(evidence: Evidence) -> Iterator[Violation]:
 
 
 def _conversations_not_at_rest(evidence: Evidence) -> Iterator[Violation]:
-    for fields in evidence.history.documents("conversations"):
+    for fields in evidence.documents("conversations"):
         left = {name: fields[name] for name in ("reserved", "waiting_replies", "active_reply") if fields[name]}
         if left:
             yield violation("I4", f"nothing is going on in {fields['_id']}, and it holds {left}")

@@ -91,7 +91,7 @@ def _last_change_lost(evidence: Evidence) -> Iterator[Violation]:
 def _reads_differ_from_documents(evidence: Evidence) -> Iterator[Violation]:
     """What the API shows is what MongoDB holds."""
     for collection, shown in (("messages", evidence.messages.keys()), ("replies", evidence.replies.keys())):
-        held = {fields["_id"] for fields in evidence.history.documents(collection)}
+        held = {fields["_id"] for fields in evidence.documents(collection)}
         for missing in sorted(held ^ shown):
             where = "is stored and not shown" if missing in held else "is shown and not stored"
             yield violation("I1", f"{missing} {where}")

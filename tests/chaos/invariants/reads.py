@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
+from operator import lt
 
 from tests.chaos.history import Action, Operation, Outcome, SeenMessage
 from tests.chaos.invariants.evidence import Evidence, Place, Violation, violation
@@ -18,17 +19,22 @@ def reads_agree(evidence: Evidence) -> Iterator[Violation]:
     }
     for operation in evidence.history.operations:
         for seen in operation.seen:
-            known, reader = facts.setdefault(seen.id, (_fact(seen), operation))
-            if known != _fact(seen):
-                readers = (reader, operation) if reader is not None else (operation,)
-                yield violation("I7", f"{seen.id} was read as {_fact(seen)} and as {known}", *readers)
+            fact = _fact(seen)
+            first = facts.get(seen.id)
+            if first is None:
+                facts[seen.id] = (fact, operation)
+            elif first[0] != fact:
+                readers = (first[1], operation) if first[1] is not None else (operation,)
+                yield violation("I7", f"{seen.id} was read as {fact} and as {first[0]}", *readers)
 
 
 def shown_stays_shown(evidence: Evidence) -> Iterator[Violation]:
     """I8: what was acknowledged or read once is in every later read, unless hidden; what was hidden is in none."""
+    messages = evidence.messages
+    hidings = evidence.hidings
     for operation in evidence.history.operations:
         for seen in operation.seen:
-            if seen.id not in evidence.messages:
+            if seen.id not in messages:
                 yield violation("I8", f"{seen.id} was read and is not there at the end", operation)
     known = _known_since(evidence)
     yield from _single_reads(evidence, known)
@@ -38,7 +44,7 @@ def shown_stays_shown(evidence: Evidence) -> Iterator[Violation]:
             if missing not in shown and not evidence.may_be_hidden(missing, walk):
                 yield violation("I8", f"{missing} was there and a walk does not show it", walk)
         for seen in walk.seen:
-            if seen.id in evidence.hidings and not seen.is_deleted and evidence.is_hidden(seen.id, walk):
+            if seen.id in hidings and not seen.is_deleted and evidence.is_hidden(seen.id, walk):
                 yield violation("I8", f"{seen.id} was hidden and a walk shows it", walk)
 
 
@@ -54,9 +60,11 @@ def walks_are_whole(evidence: Evidence) -> Iterator[Violation]:
             yield violation("I9", "a walk shows a message twice", walk)
         seqs = [seen.seq for seen in walk.seen]
         ascending = seqs[::-1] if walk.is_descending else seqs
-        if any(later <= earlier for earlier, later in pairwise(ascending)):
+        if not all(map(lt, ascending, ascending[1:])):
             yield violation("I9", "a walk is out of order", walk)
             continue
+        if not ascending or (ascending[0], ascending[-1]) == (1, len(ascending)):
+            continue  # places rise, so that nothing is left out when there are as many as the last one says
         for earlier, later in pairwise([0, *ascending]):
             for seq in range(earlier + 1, later):
                 left_out = at.get((walk.user, walk.conversation or "", seq), "")
@@ -67,6 +75,7 @@ def walks_are_whole(evidence: Evidence) -> Iterator[Violation]:
 def nobody_reads_anothers(evidence: Evidence) -> Iterator[Violation]:
     """I11: no answer holds another user's secret, and asking for another's things finds nothing."""
     owners = {post.canary: post.user for post in evidence.posts if post.canary is not None}
+    messages = evidence.messages
     for operation in evidence.history.operations:
         for canary in operation.canaries:
             if owners.get(canary, operation.user) != operation.user:
@@ -74,7 +83,7 @@ def nobody_reads_anothers(evidence: Evidence) -> Iterator[Violation]:
         if operation.action is Action.FOREIGN_READ and operation.outcome is Outcome.OK:
             yield violation("I11", f"{operation.user} may read {operation.target}, which is another's", operation)
         for seen in operation.seen:
-            final = evidence.messages.get(seen.id)
+            final = messages.get(seen.id)
             if final is not None and final.user != operation.user:
                 yield violation("I11", f"{operation.user} was shown {seen.id} of {final.user}", operation)
 
@@ -95,21 +104,20 @@ def _single_reads(evidence: Evidence, known: dict[str, tuple[float, Place]]) -> 
 
 def _known_since(evidence: Evidence) -> dict[str, tuple[float, Place]]:
     """When each message was first known to be there, by the end of the operation that showed it."""
-    known: dict[str, tuple[float, Place]] = {}
-
-    def learn(message_id: str, operation: Operation) -> None:
-        ended = operation.ended
-        final = evidence.messages.get(message_id)
-        if ended is not None and final is not None and (message_id not in known or ended < known[message_id][0]):
-            known[message_id] = (ended, (final.user, final.conversation))
-
+    known: dict[str, float] = {}
     for operation in evidence.history.operations:
-        if operation.outcome is Outcome.OK:
-            if operation.message_id is not None and operation.action is not Action.VARIANT:
-                learn(operation.message_id, operation)
-            for seen in operation.seen:
-                learn(seen.id, operation)
-    return known
+        ended = operation.ended
+        if operation.outcome is not Outcome.OK or ended is None:
+            continue
+        shown = [seen.id for seen in operation.seen]
+        if operation.message_id is not None and operation.action is not Action.VARIANT:
+            shown.append(operation.message_id)
+        for message_id in shown:
+            since = known.get(message_id)
+            if since is None or ended < since:
+                known[message_id] = ended
+    finals = ((message_id, since, evidence.messages.get(message_id)) for message_id, since in known.items())
+    return {id_: (since, (final.user, final.conversation)) for id_, since, final in finals if final is not None}
 
 
 def _walks_and_what_they_must_show(
