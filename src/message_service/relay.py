@@ -28,8 +28,8 @@ _WRITTEN_TO_A_CLOSED_CONNECTION = "the handler is closed"
 class Relay:
     """Two clients: `quick` for commands that answer at once, `patient` for blocking reads.
 
-    After a failure everything fails at once for a second, so that a hung Redis costs nobody a
-    time-out each.
+    After a failure everything fails at once for a second, and then until one attempt has found Redis well again: a
+    hung Redis costs one caller a time-out now and then, and nobody else.
     """
 
     def __init__(self, url: str) -> None:
@@ -39,10 +39,11 @@ class Relay:
         except ValueError as fault:
             raise InvalidSettings(f"MESSAGE_SERVICE_REDIS_URL is not a Redis URL: {fault}") from fault
         self._resting_until = 0.0
+        self._has_failed = False
 
     @property
     def is_resting(self) -> bool:
-        """Whether Redis failed within the last second."""
+        """Whether Redis failed within the last second, or somebody is finding out whether it still does."""
         return monotonic() < self._resting_until
 
     @contextmanager
@@ -54,11 +55,23 @@ class Relay:
         """
         if self.is_resting:
             raise RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS)
+        if self._has_failed:
+            # This one finds out, and the others rest while it does: were all to try, all would wait for the time-out.
+            self._resting_until = monotonic() + _ANSWER_SECONDS
+        with self._telling():
+            yield
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Remembers how it went. An attempt that is interrupted tells nothing."""
         try:
             yield
+            self._answered()
         except NoScriptError:
+            self._answered()
             raise
         except ResponseError as fault:
+            self._answered()
             raise RelayUnavailable(str(fault), retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault
         except (RedisError, OSError) as fault:
             raise self._failed() from fault
@@ -68,14 +81,20 @@ class Relay:
                 raise
             raise self._failed() from fault
 
+    def _answered(self) -> None:
+        if self._has_failed:
+            self._has_failed = False
+            self._resting_until = 0.0
+
     def _failed(self) -> RelayUnavailable:
+        self._has_failed = True
         self._resting_until = monotonic() + _REST_AFTER_FAILURE_SECONDS
         return RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS)
 
     async def ping(self) -> None:
         """Raises `RelayUnavailable` unless Redis answers now."""
-        self._resting_until = 0.0
-        with self.reaching():
+        # Not held up by others' failures, and opening the door for nobody before the answer is there.
+        with self._telling():
             await self.quick.ping()
 
 

@@ -9,6 +9,7 @@ import uvloop
 from message_service.errors import InvalidSettings, RelayUnavailable
 from message_service.relay import Relay, open_relay
 from tests.fixtures.redis_faults import hung_redis, nobodys_url
+from tests.fixtures.waiting import eventually
 
 
 async def failing_get(relay: Relay) -> float:
@@ -18,6 +19,13 @@ async def failing_get(relay: Relay) -> float:
     with pytest.raises(RelayUnavailable), relay.reaching():
         await relay.quick.get("any")
     return loop.time() - began_at
+
+
+async def rested(relay: Relay) -> None:
+    async def is_over() -> bool:
+        return not relay.is_resting
+
+    await eventually(is_over, seconds=5, what="the rest is over")
 
 
 async def test_nothing_rests_when_redis_answers(relay: Relay) -> None:
@@ -39,6 +47,37 @@ async def test_one_waits_and_the_others_are_told_at_once_when_redis_hangs(tmp_pa
         assert relay.is_resting
         for _ in range(20):
             assert await failing_get(relay) < 0.1
+
+
+async def test_one_finds_out_and_the_others_are_told_at_once_when_the_rest_is_over(tmp_path: Path) -> None:
+    async with hung_redis(tmp_path) as url, open_relay(url) as relay:
+        await failing_get(relay)
+        await rested(relay)
+        waits = await asyncio.gather(*(failing_get(relay) for _ in range(20)))
+        assert sum(seconds > 0.5 for seconds in waits) == 1
+
+
+async def test_everybody_goes_on_when_one_has_found_redis_well_again(relay: Relay) -> None:
+    with pytest.raises(RelayUnavailable), relay.reaching():
+        raise ConnectionResetError
+    await rested(relay)
+    with relay.reaching():
+        assert relay.is_resting
+        await relay.quick.ping()
+    assert not relay.is_resting
+    with relay.reaching():
+        assert not relay.is_resting
+
+
+async def test_others_rest_on_when_the_probe_fails(tmp_path: Path) -> None:
+    async with hung_redis(tmp_path) as url, open_relay(url) as relay:
+        await failing_get(relay)
+        probe = asyncio.create_task(relay.ping())
+        await asyncio.sleep(0)
+        assert await failing_get(relay) < 0.1
+        with pytest.raises(RelayUnavailable):
+            await probe
+        assert await failing_get(relay) < 0.1
 
 
 async def test_error_says_when_to_come_back(tmp_path: Path) -> None:
