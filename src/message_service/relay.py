@@ -46,6 +46,11 @@ class Relay:
         """Whether Redis failed within the last second, or somebody is finding out whether it still does."""
         return monotonic() < self._resting_until
 
+    @property
+    def is_away(self) -> bool:
+        """Whether Redis failed when it was last asked."""
+        return self._has_failed
+
     @contextmanager
     def reaching(self) -> Iterator[None]:
         """Turns the driver's errors into `RelayUnavailable`; only `NoScriptError` passes, which is an answer.

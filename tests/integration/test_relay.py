@@ -63,8 +63,10 @@ async def test_everybody_goes_on_when_one_has_found_redis_well_again(relay: Rela
     await rested(relay)
     with relay.reaching():
         assert relay.is_resting
+        assert relay.is_away
         await relay.quick.ping()
     assert not relay.is_resting
+    assert not relay.is_away
     with relay.reaching():
         assert not relay.is_resting
 
