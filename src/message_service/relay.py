@@ -52,15 +52,17 @@ class Relay:
         return self._has_failed
 
     @contextmanager
-    def reaching(self) -> Iterator[None]:
+    def reaching(self, *, is_blocking: bool = False) -> Iterator[None]:
         """Turns the driver's errors into `RelayUnavailable`; only `NoScriptError` passes, which is an answer.
+
+        `is_blocking`: it may wait long for its answer though Redis is well, so that nobody waits for what it finds out.
 
         A refused command (full, read-only, without its replicas) is no reason to leave Redis alone for a while: it
         answers at once, and reading may still work.
         """
         if self.is_resting:
             raise RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS)
-        if self._has_failed:
+        if self._has_failed and not is_blocking:
             # This one finds out, and the others rest while it does: were all to try, all would wait for the time-out.
             self._resting_until = monotonic() + _ANSWER_SECONDS
         with self._telling():

@@ -71,6 +71,16 @@ async def test_everybody_goes_on_when_one_has_found_redis_well_again(relay: Rela
         assert not relay.is_resting
 
 
+async def test_nobody_waits_for_a_blocking_read_when_redis_is_well_again(relay: Relay) -> None:
+    with pytest.raises(RelayUnavailable), relay.reaching():
+        raise ConnectionResetError
+    await rested(relay)
+    with relay.reaching(is_blocking=True):
+        with relay.reaching():
+            await relay.quick.ping()
+        assert not relay.is_away
+
+
 async def test_others_rest_on_when_the_probe_fails(tmp_path: Path) -> None:
     async with hung_redis(tmp_path) as url, open_relay(url) as relay:
         await failing_get(relay)

@@ -148,7 +148,7 @@ class _Lane:
         }
         self._is_reading = True
         try:
-            with self._relay.reaching():
+            with self._relay.reaching(is_blocking=True):
                 answer: Any = await self._relay.patient.xread(wanted, count=500, block=int(BLOCK_SECONDS * 1000))
         finally:
             self._is_reading = False

@@ -88,7 +88,7 @@ class WorkQueue:
         Never cancel it: what was read and not returned would wait until it counts as abandoned.
         Raises `RelayUnavailable`.
         """
-        with self._relay.reaching():
+        with self._relay.reaching(is_blocking=True):
             try:
                 return await self._take(kinds, worker, limit) or await self._wait(kinds, worker, limit)
             except ResponseError as fault:

@@ -100,7 +100,7 @@ class SharedBreakers:
     async def _listen(self) -> None:
         while True:
             try:
-                with self._relay.reaching():
+                with self._relay.reaching(is_blocking=True):
                     async with self._relay.patient.pubsub() as channel:
                         await channel.subscribe(CHANNEL)
                         await self._hear_of_changes(channel)
