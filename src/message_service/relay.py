@@ -25,6 +25,10 @@ _REST_AFTER_FAILURE_SECONDS = 1.0
 _WRITTEN_TO_A_CLOSED_CONNECTION = "the handler is closed"
 
 
+class _Failure(Exception):
+    """Redis did not answer; the cause says how."""
+
+
 class Relay:
     """Two clients: `quick` for commands that answer at once, `patient` for blocking reads.
 
@@ -40,16 +44,12 @@ class Relay:
             raise InvalidSettings(f"MESSAGE_SERVICE_REDIS_URL is not a Redis URL: {fault}") from fault
         self._resting_until = 0.0
         self._has_failed = False
+        self._answered_at = 0.0
 
     @property
     def is_resting(self) -> bool:
         """Whether Redis failed within the last second, or somebody is finding out whether it still does."""
         return monotonic() < self._resting_until
-
-    @property
-    def is_away(self) -> bool:
-        """Whether Redis failed when it was last asked."""
-        return self._has_failed
 
     @contextmanager
     def reaching(self, *, is_blocking: bool = False) -> Iterator[None]:
@@ -65,12 +65,19 @@ class Relay:
         if self._has_failed and not is_blocking:
             # This one finds out, and the others rest while it does: were all to try, all would wait for the time-out.
             self._resting_until = monotonic() + _ANSWER_SECONDS
-        with self._telling():
-            yield
+        began = monotonic()
+        try:
+            with self._telling():
+                yield
+        except _Failure as fault:
+            # A read that began while Redis hung may end after others were answered: it says nothing of now.
+            if not (is_blocking and self._answered_at > began):
+                self._rest()
+            raise RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault.__cause__
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
-        """Remembers how it went. An attempt that is interrupted tells nothing."""
+        """Remembers what was answered. Raises `_Failure` where nothing was; interrupted, it tells nothing."""
         try:
             yield
             self._answered()
@@ -81,28 +88,32 @@ class Relay:
             self._answered()
             raise RelayUnavailable(str(fault), retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault
         except (RedisError, OSError) as fault:
-            raise self._failed() from fault
+            raise _Failure from fault
         except RuntimeError as fault:
             # uvloop's word for writing to a connection that was reset; redis-py expects an OSError there.
             if _WRITTEN_TO_A_CLOSED_CONNECTION not in str(fault):
                 raise
-            raise self._failed() from fault
+            raise _Failure from fault
 
     def _answered(self) -> None:
+        self._answered_at = monotonic()
         if self._has_failed:
             self._has_failed = False
             self._resting_until = 0.0
 
-    def _failed(self) -> RelayUnavailable:
+    def _rest(self) -> None:
         self._has_failed = True
         self._resting_until = monotonic() + _REST_AFTER_FAILURE_SECONDS
-        return RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS)
 
     async def ping(self) -> None:
         """Raises `RelayUnavailable` unless Redis answers now."""
         # Not held up by others' failures, and opening the door for nobody before the answer is there.
-        with self._telling():
-            await self.quick.ping()
+        try:
+            with self._telling():
+                await self.quick.ping()
+        except _Failure as fault:
+            self._rest()
+            raise RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault.__cause__
 
 
 @asynccontextmanager

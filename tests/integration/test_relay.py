@@ -63,10 +63,8 @@ async def test_everybody_goes_on_when_one_has_found_redis_well_again(relay: Rela
     await rested(relay)
     with relay.reaching():
         assert relay.is_resting
-        assert relay.is_away
         await relay.quick.ping()
     assert not relay.is_resting
-    assert not relay.is_away
     with relay.reaching():
         assert not relay.is_resting
 
@@ -78,7 +76,19 @@ async def test_nobody_waits_for_a_blocking_read_when_redis_is_well_again(relay: 
     with relay.reaching(is_blocking=True):
         with relay.reaching():
             await relay.quick.ping()
-        assert not relay.is_away
+        assert not relay.is_resting
+
+
+async def test_nothing_rests_when_a_blocking_read_fails_that_began_before_others_were_answered(relay: Relay) -> None:
+    async def lost_read() -> None:
+        with relay.reaching(is_blocking=True):
+            with relay.reaching():
+                await relay.quick.ping()
+            raise ConnectionResetError
+
+    with pytest.raises(RelayUnavailable):
+        await lost_read()
+    assert not relay.is_resting
 
 
 async def test_others_rest_on_when_the_probe_fails(tmp_path: Path) -> None:

@@ -13,9 +13,6 @@ from message_service.store.replies import Replies, ReplyWithMessage
 _SILENCE_SECONDS = 2.0
 """After so long without an event the store is asked whether the reply has ended."""
 
-_SILENCE_WITHOUT_REDIS_SECONDS = 0.5
-"""The same where no event can come. All who watch at a process ask together."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
@@ -83,9 +80,8 @@ async def _follow(
 ) -> AsyncGenerator[Placed | Silence, None]:
     """What happens until the store knows the end."""
     while not subscription.is_closed:
-        wait_seconds = _SILENCE_WITHOUT_REDIS_SECONDS if window.follower.is_cut_off else _SILENCE_SECONDS
         try:
-            arrived = await subscription.next(wait_seconds=wait_seconds)
+            arrived = await subscription.next(wait_seconds=_SILENCE_SECONDS)
         except RelayUnavailable:
             arrived = []
         may_have_ended = not arrived

@@ -172,16 +172,10 @@ class Follower:
     """Where watchers of this process subscribe."""
 
     def __init__(self, relay: Relay, channel: Channel) -> None:
-        self._relay = relay
         self._channel = channel
         self._is_closing = False
         process = new_worker_id()
         self._lanes = [_Lane(number, relay, process) for number in range(LANES)]
-
-    @property
-    def is_cut_off(self) -> bool:
-        """Whether nothing arrives at the moment, whatever is written."""
-        return self._relay.is_away
 
     @asynccontextmanager
     async def subscribe(self, reply_id: ReplyId, *, after: Position) -> AsyncIterator[Subscription]:
