@@ -124,9 +124,8 @@ async def open_relay(url: str) -> AsyncIterator[Relay]:
         yield relay
     finally:
         for client in (relay.quick, relay.patient):
-            await client.aclose(close_connection_pool=True)
             if isinstance(client.connection_pool, _Pool):
-                await client.connection_pool.close_forgotten()
+                await client.connection_pool.close()
 
 
 class _Pool(BlockingConnectionPool):
@@ -137,12 +136,14 @@ class _Pool(BlockingConnectionPool):
         super().__init__(**settings)
 
     def make_connection(self) -> AbstractConnection:
-        self._made = [one for one in self._made if one.is_connected or one in self._in_use_connections]
+        lent_or_kept = (*self._in_use_connections, *self._available_connections)
+        self._made = [one for one in self._made if one.is_connected or one in lent_or_kept]
         connection: AbstractConnection = super().make_connection()  # type: ignore[no-untyped-call]  # the driver's
         self._made.append(connection)
         return connection
 
-    async def close_forgotten(self) -> None:
+    async def close(self) -> None:
+        """Close all there are, at once: where nothing is waited for, nobody who is in a hurry leaves some open."""
         for connection in self._made:
             await connection.disconnect(nowait=True)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import uvloop
@@ -138,6 +139,31 @@ def test_failure_is_told_when_uvloop_has_closed_the_connection_that_is_written_t
         await server.wait_closed()
 
     uvloop.run(write_after_a_reset())
+
+
+async def test_every_connection_is_closed_when_closing_is_interrupted(redis_url: str, relay: Relay) -> None:
+    name = f"interrupted-{uuid4().hex}"
+    is_open = asyncio.Event()
+
+    async def use_until_cancelled() -> None:
+        async with open_relay(f"{redis_url}&client_name={name}") as own:
+            await asyncio.gather(own.quick.ping(), own.patient.ping())
+            is_open.set()
+            await asyncio.Event().wait()
+
+    async def open_connections() -> int:
+        return [client["name"] for client in await relay.quick.client_list()].count(name)
+
+    async with asyncio.timeout(10):
+        user = asyncio.create_task(use_until_cancelled())
+        await is_open.wait()
+        assert await open_connections() == 2
+        user.cancel()
+        await asyncio.sleep(0)
+        user.cancel()
+        await asyncio.wait([user])
+        while await open_connections():
+            await asyncio.sleep(0.01)
 
 
 def test_errors_of_our_own_are_not_taken_for_a_lost_redis() -> None:
