@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tests.chaos.faults import FaultKind
+from tests.chaos.fault_kind import FaultKind
 from tests.chaos.history import Fault, HistoryWriter
 from tests.chaos.stack import Stack
 

@@ -14,7 +14,8 @@ import orjson
 
 from message_service.embedded.child import Child, start_child, stop_children
 from tests.chaos.caller import OPERATION_SECONDS
-from tests.chaos.faults import FaultKind, fault_kinds
+from tests.chaos.fault_kind import FaultKind
+from tests.chaos.faults import fault_kinds
 from tests.chaos.final import await_drained, open_final, read_everything
 from tests.chaos.history import HistoryWriter, RunFacts
 from tests.chaos.load import Load
