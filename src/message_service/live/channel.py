@@ -153,9 +153,15 @@ def decode(entry_id: str, fields: dict[str, str]) -> Placed:
 
 
 def _began(
-    provider: str, model: str, attempt: int, host: str | None = None, started_at: str | None = None, tokens: int = 0
+    provider: str,
+    model: str,
+    attempt: int,
+    host: str | None = None,
+    started_at: str | None = None,
+    tokens: int = 0,
+    *_newer: object,
 ) -> Began:
-    """From the first three an older version wrote."""
+    """An older version wrote the first three only; what a newer one adds is passed over."""
     began_at = datetime.fromisoformat(started_at) if started_at is not None else None
     return Began(provider, model, attempt, host, began_at, tokens)
 
