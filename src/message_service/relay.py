@@ -22,6 +22,7 @@ BLOCK_SECONDS = 1.0
 _CONNECT_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
 _REST_AFTER_FAILURE_SECONDS = 1.0
+_PING_KEPT_SECONDS = 60
 _WRITTEN_TO_A_CLOSED_CONNECTION = "the handler is closed"
 
 
@@ -106,11 +107,11 @@ class Relay:
         self._resting_until = monotonic() + _REST_AFTER_FAILURE_SECONDS
 
     async def ping(self) -> None:
-        """Raises `RelayUnavailable` unless Redis answers now."""
+        """Raises `RelayUnavailable` unless Redis takes a write now; a full or read-only one only reads."""
         # Not held up by others' failures, and opening the door for nobody before the answer is there.
         try:
             with self._telling():
-                await self.quick.ping()
+                await self.quick.set(f"{PREFIX}:ping", "", ex=_PING_KEPT_SECONDS)
         except _Failure as fault:
             self._rest()
             raise RelayUnavailable(retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault.__cause__

@@ -142,10 +142,13 @@ _REDIS_FAULTS: dict[str, Callable[[EmbeddedServers, Relay], AbstractAsyncContext
 }
 
 
-@pytest.mark.parametrize("fault", _REDIS_FAULTS.values(), ids=_REDIS_FAULTS)
-async def test_users_are_answered_whatever_is_wrong_with_redis(
-    alone: Service, fault: Callable[[EmbeddedServers, Relay], AbstractAsyncContextManager[None]]
-) -> None:
+# The others take writes.
+_SHOWN_AS_DEGRADED = ("gone", "full", "a replica of nobody")
+
+
+@pytest.mark.parametrize("name", _REDIS_FAULTS)
+async def test_users_are_answered_whatever_is_wrong_with_redis(alone: Service, name: str) -> None:
+    fault = _REDIS_FAULTS[name]
     callers = [alone.client() for _ in range(4)]
 
     async def converse(caller: Client) -> None:
@@ -161,6 +164,8 @@ async def test_users_are_answered_whatever_is_wrong_with_redis(
             assert endings_of(events) == ["reply.completed"]
 
     async with open_relay(alone.redis_url) as relay, fault(alone.servers, relay):
+        if name in _SHOWN_AS_DEGRADED:
+            assert (await _ready(callers[0], "degraded")).json["dependencies"]["redis"]["detail"]
         logged_before = [len(worker.whole_log()) for worker in alone.workers]
         began_at = asyncio.get_running_loop().time()
         await asyncio.gather(*(converse(caller) for caller in callers))
@@ -196,6 +201,16 @@ async def test_limit_holds_when_redis_hangs(alone: Service, caller: Client) -> N
         expect_problem(answer, 429, "rate_limited")
         assert answer.headers["RateLimit-Policy"] == f'"messages";q={_LIMIT};w=60'
         assert 0 < int(answer.headers["Retry-After"]) <= 60
+    await _ready(caller, "ready")
+
+
+async def test_variants_count_against_the_limit_when_redis_hangs(alone: Service, caller: Client) -> None:
+    asked = await caller.ask("/script rate=max say=hello")
+    with _hanging(alone.servers, ServerName.REDIS):
+        statuses = [
+            (await caller.post(f"/v1/messages/{asked['message_id']}/replies", {})).status for _ in range(_LIMIT + 1)
+        ]
+    assert statuses == [202] * (_LIMIT - 1) + [429] * 2
     await _ready(caller, "ready")
 
 

@@ -104,6 +104,10 @@ async def ask_posted(database: Database) -> object:
     return await Messages(database).count_posted(user(3), since=MOMENT + timedelta(seconds=95), at_most=100)
 
 
+async def ask_variants_of_a_minute(database: Database) -> object:
+    return await Replies(database).count_variants(user(3), since=MOMENT + timedelta(seconds=95), at_most=100)
+
+
 async def ask_variants(database: Database) -> object:
     return await Replies(database).variants(question(3, 7), user(3))
 
@@ -112,6 +116,7 @@ READS = {
     "one message": Query(lambda database: Messages(database).find_visible(question(3, 7), user(3)), ("_id_",)),
     "seq of a bound": Query(lambda database: Messages(database).seq_of(question(3, 7), key(3)), ("_id_",)),
     "posted in a minute": Query(ask_posted, ("posted",)),
+    "variants in a minute": Query(ask_variants_of_a_minute, ("asked_again",)),
     "variants": Query(ask_variants, ("variants", "_id_")),
     "ended or not": Query(lambda database: Replies(database).has_ended(ReplyId("msg_x")), ("_id_",)),
     "first result of a key": Query(

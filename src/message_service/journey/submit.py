@@ -42,6 +42,7 @@ from message_service.store.accept_plan import Submission
 from message_service.store.backlog import Backlog
 from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
 from message_service.store.messages import Messages
+from message_service.store.replies import Replies
 from message_service.work.queue import WorkQueue
 
 
@@ -77,6 +78,7 @@ class FrontDesk:
     counter: TokenCounter
     acceptance: Acceptance
     messages: Messages
+    replies: Replies
     queue: WorkQueue
     backlog: Backlog
     reply_deadline_seconds: float
@@ -183,17 +185,16 @@ def checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
 
 
 async def spend_allowance(user_id: UserId, desk: FrontDesk) -> Allowance:
-    """One message of the user's limit. Without Redis the stored messages are counted instead."""
+    """One message of the user's limit. Without Redis the stored messages and variants are counted instead."""
     try:
         return await desk.rate.spend(user_id)
     except RelayUnavailable:
-        since = now() - timedelta(seconds=WINDOW_SECONDS)
-        posted = await desk.messages.count_posted(user_id, since=since, at_most=desk.rate.limit)
-        if posted >= desk.rate.limit:
-            raise RateLimited(
-                limit=desk.rate.limit, window_seconds=WINDOW_SECONDS, retry_after_seconds=WINDOW_SECONDS
-            ) from None
-        return Allowance(desk.rate.limit, desk.rate.limit - posted - 1, WINDOW_SECONDS)
+        since, limit = now() - timedelta(seconds=WINDOW_SECONDS), desk.rate.limit
+        spent = await desk.messages.count_posted(user_id, since=since, at_most=limit)
+        spent += await desk.replies.count_variants(user_id, since=since, at_most=limit)
+        if spent >= limit:
+            raise RateLimited(limit=limit, window_seconds=WINDOW_SECONDS, retry_after_seconds=WINDOW_SECONDS) from None
+        return Allowance(limit, limit - spent - 1, WINDOW_SECONDS)
 
 
 async def _new_reply(asked: Asked, kind: WorkKind, key: ConversationKey, new_tokens: int, desk: FrontDesk) -> NewReply:

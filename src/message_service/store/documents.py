@@ -108,6 +108,12 @@ class ReplyDocument(Document):
         name = "replies"
         indexes: ClassVar = [
             IndexModel([("message_id", ASCENDING), ("turn", ASCENDING)], name="variants"),
+            # Counts a user's last minute when Redis cannot, as `posted` does of messages.
+            IndexModel(
+                [("user_id", ASCENDING), ("created_at", ASCENDING)],
+                name="asked_again",
+                partialFilterExpression={"kind": "variant"},
+            ),
             IndexModel(
                 [("conversation_key", ASCENDING), ("turn", ASCENDING)],
                 name="turns",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pymongo import ASCENDING
 
@@ -9,7 +10,7 @@ from message_service.coalesce import Coalescer
 from message_service.errors import ReplyNotFound
 from message_service.ids import MessageId, ReplyId, UserId
 from message_service.messages.message import Message
-from message_service.messages.reply import Reply, ReplyStatus
+from message_service.messages.reply import Reply, ReplyStatus, WorkKind
 from message_service.store.backlog import Backlog
 from message_service.store.database import Database, Row, reaching_the_store
 from message_service.store.mapping import message_from_row, reply_from_row
@@ -45,6 +46,12 @@ class Replies(Repository[Reply]):
         if row is None:
             raise ReplyNotFound
         return await self.complete(reply_from_row(row), row)
+
+    async def count_variants(self, user_id: UserId, *, since: datetime, at_most: int) -> int:
+        """Variants the user asked for since then, in any conversation; for the rate limit's fallback."""
+        return await self.count(
+            {"user_id": user_id, "created_at": {"$gte": since}, "kind": WorkKind.VARIANT.value}, at_most=at_most
+        )
 
     async def complete(self, reply: Reply, row: Row | None = None) -> ReplyWithMessage:
         """The reply with its message or, while it waits, its place in the line. `row` spares a look where it is known.

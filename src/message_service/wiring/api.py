@@ -74,7 +74,9 @@ def _services(settings: Settings, stores: Stores, counter: TokenCounter, metrics
     messages, replies = Messages(database), Replies(database, backlog)
     queue, channel = WorkQueue(relay), Channel(relay)
     follower = Follower(relay, channel)
-    desk = _front_desk(settings, stores, counter, metrics, messages=messages, queue=queue, backlog=backlog)
+    desk = _front_desk(
+        settings, stores, counter, metrics, messages=messages, replies=replies, queue=queue, backlog=backlog
+    )
     return ApiServices(
         settings=settings,
         stores=stores,
@@ -110,6 +112,7 @@ def _front_desk(
     metrics: Metrics,
     *,
     messages: Messages,
+    replies: Replies,
     queue: WorkQueue,
     backlog: Backlog,
 ) -> FrontDesk:
@@ -120,6 +123,7 @@ def _front_desk(
         counter=counter,
         acceptance=MeteredAcceptance(stores.database, idempotency, metrics),
         messages=messages,
+        replies=replies,
         queue=queue,
         backlog=backlog,
         reply_deadline_seconds=settings.reply_deadline_seconds,
