@@ -220,9 +220,31 @@ async def test_watcher_catches_up_later_when_redis_was_away_for_a_moment(
             with pytest.raises(RelayUnavailable), relay.reaching():
                 raise ConnectionResetError
             with pytest.raises(RelayUnavailable):
-                await second.next(wait_seconds=1)
+                await second.next(wait_seconds=0.01)
             await relay.ping()
             assert await take(second, 5) == events
+
+
+async def test_watcher_that_missed_something_does_not_ask_without_pause_when_redis_is_gone(
+    follower: Follower, channel: Channel, relay: Relay
+) -> None:
+    reply_id, events = new_reply_id(), pieces(5)
+    await append(channel, reply_id, events)
+    clock = asyncio.get_running_loop().time
+    async with follower.subscribe(reply_id, after=START) as first:
+        assert await take(first, 5) == events
+        async with follower.subscribe(reply_id, after=START) as second:
+            with pytest.raises(RelayUnavailable), relay.reaching():
+                raise ConnectionResetError
+            began_at = clock()
+            with pytest.raises(RelayUnavailable):
+                await second.next(wait_seconds=0.2)
+            assert clock() - began_at >= 0.19
+            asking = asyncio.create_task(second.next(wait_seconds=60))
+            await asyncio.sleep(0)
+            second.close()
+            with pytest.raises(RelayUnavailable):
+                await asyncio.wait_for(asking, 10)
 
 
 async def test_further_watcher_joins_when_redis_refuses_to_write(

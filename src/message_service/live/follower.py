@@ -53,10 +53,16 @@ class Subscription:
     async def next(self, *, wait_seconds: float) -> list[Placed]:
         """What came since the last call, in order; empty after `wait_seconds` of silence.
 
-        Raises `RelayUnavailable` when what this watcher missed cannot be read.
+        Raises `RelayUnavailable` when what this watcher missed cannot be read, after as long.
         """
         if self.catch_up_to is not None:
-            missed = await self._channel.read(self.reply_id, after=self.after, up_to=str(self.catch_up_to))
+            try:
+                missed = await self._channel.read(self.reply_id, after=self.after, up_to=str(self.catch_up_to))
+            except RelayUnavailable:
+                # It may fail at once, and whoever asks again at once would do nothing else while Redis is away.
+                if not self.is_closed:
+                    await self._wait(wait_seconds)
+                raise
             self.catch_up_to = None
             if missed:
                 return missed
