@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from functools import partial
-from time import monotonic, perf_counter
+from time import monotonic
 
-from message_service.errors import ProviderError
+from message_service.errors import NoProviderAvailable
 from message_service.metrics import Metrics
-from message_service.providers.provider import Finished, Prompt, Started, TextDelta
+from message_service.providers.provider import Prompt, Started
 from message_service.providers.router import Router, RoutingPolicy
+from message_service.providers.routing.attempts import STOPPED
 from message_service.providers.routing.breaker import BreakerState
 from message_service.providers.routing.retry_budget import RetryBudget
 from message_service.providers.routing.run import Restarted, Route, RouterEvent, Switched
@@ -35,15 +37,18 @@ class MeteredRouter(Router):
             metrics.provider_breaker.labels(target.name).set_function(partial(_breaker, target))
 
     async def stream(self, prompt: Prompt, route: Route | None = None) -> AsyncGenerator[RouterEvent, None]:
-        attempt = _Attempt(self._metrics)
-        async with aclosing(super().stream(prompt, route)) as events:
-            try:
+        route = route or Route()
+        attempts = _Attempts(self._metrics, route)
+        try:
+            async with aclosing(super().stream(prompt, route)) as events:
                 async for event in events:
-                    attempt.see(event)
+                    attempts.see(event)
                     yield event
-            except ProviderError as fault:
-                self._metrics.provider_errors.labels(fault.provider, fault.code).inc()
-                raise
+        except NoProviderAvailable as fault:
+            self._metrics.provider_errors.labels(fault.provider, fault.code).inc()
+            raise
+        finally:
+            attempts.count_ended()
 
 
 def _in_flight(target: Target) -> float:
@@ -55,32 +60,37 @@ def _breaker(target: Target) -> float:
     return _BREAKER_VALUES[state]
 
 
-class _Attempt:
-    """Watches the events of one reply's attempts go by."""
+class _Attempts:
+    """Counts what one reply's attempts came to, each once, by the log that the router keeps of them."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, route: Route) -> None:
         self._metrics = metrics
-        self._began_at = perf_counter()
+        self._route = route
+        self._counted = len(route.attempts)
         self._provider = "unknown"
-        self._has_text = False
 
     def see(self, event: RouterEvent) -> None:
-        metrics = self._metrics
-        if isinstance(event, TextDelta):
-            if not self._has_text:
-                self._has_text = True
-                metrics.provider_first_token_seconds.labels(self._provider).observe(self._seconds())
-        elif isinstance(event, Finished):
-            metrics.provider_seconds.labels(self._provider).observe(self._seconds())
-        elif isinstance(event, Switched):
-            metrics.provider_errors.labels(event.from_provider, event.reason).inc()
-            metrics.provider_switches.labels(event.from_provider, event.to_provider).inc()
-            self._began_at = perf_counter()
-            self._has_text = False
+        if isinstance(event, Switched):
+            self.count_ended()
+            self._metrics.provider_switches.labels(event.from_provider, event.to_provider).inc()
         elif isinstance(event, Restarted):
-            metrics.provider_restarts.labels(self._provider).inc()
+            self._metrics.provider_restarts.labels(self._provider).inc()
         elif isinstance(event, Started):
             self._provider = event.provider
 
-    def _seconds(self) -> float:
-        return perf_counter() - self._began_at
+    def count_ended(self) -> None:
+        metrics, attempts = self._metrics, self._route.attempts
+        for attempt in attempts[self._counted :]:
+            metrics.provider_seconds.labels(attempt.provider).observe(_seconds(attempt.started_at, attempt.ended_at))
+            if attempt.first_token_at is not None:
+                metrics.provider_first_token_seconds.labels(attempt.provider).observe(
+                    _seconds(attempt.started_at, attempt.first_token_at)
+                )
+            if attempt.error is not None and attempt.error != STOPPED:
+                metrics.provider_errors.labels(attempt.provider, attempt.error).inc()
+        self._counted = len(attempts)
+
+
+def _seconds(start: datetime, end: datetime) -> float:
+    # By the wall clock, which may be set back meanwhile.
+    return max(0.0, (end - start).total_seconds())

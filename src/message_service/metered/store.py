@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from message_service.ids import ConversationKey
+from message_service.ids import ConversationKey, ReplyId, UserId
 from message_service.messages.reply import Attempt, Outcome, Reply, ReplyError, ReplyStatus, Spending
 from message_service.metrics import Metrics
 from message_service.store.accept import Acceptance
@@ -10,7 +10,7 @@ from message_service.store.accept_plan import Submission
 from message_service.store.claim import Claims
 from message_service.store.database import Database
 from message_service.store.ending import Ended
-from message_service.store.finish import Finishing
+from message_service.store.finish import Cancelled, Finishing
 from message_service.store.idempotency import Accepted, IdempotencyClaim, IdempotencyRecords
 from message_service.store.ledger import Ledger, Recovered
 from message_service.store.repair import Repaired, Repairs
@@ -48,14 +48,23 @@ class MeteredFinishing(Finishing):
     async def finish(self, claimed: Reply, outcome: Outcome) -> Ended:
         ended = await super().finish(claimed, outcome)
         self._metrics.spent(outcome.spent)
-        status, provider = ended.reply.status.value, ended.reply.provider or "none"
-        self._metrics.replies_ended.labels(status, provider).inc()
-        if ended.reply.status is ReplyStatus.FAILED:
-            self._metrics.dead_letters.labels(ended.reply.error.code if ended.reply.error else "unknown").inc()
-        if ended.reply.finished_at is not None:
-            seconds = (ended.reply.finished_at - ended.reply.created_at).total_seconds()
-            self._metrics.reply_seconds.labels(status).observe(max(0, seconds))
+        self._count(ended.reply)
         return ended
+
+    async def cancel(self, reply_id: ReplyId, user_id: UserId) -> Cancelled:
+        cancelled = await super().cancel(reply_id, user_id)
+        if cancelled.ended is not None:
+            self._count(cancelled.ended.reply)
+        return cancelled
+
+    def _count(self, ended: Reply) -> None:
+        status = ended.status.value
+        self._metrics.replies_ended.labels(status, ended.provider or "none").inc()
+        if ended.status is ReplyStatus.FAILED:
+            self._metrics.dead_letters.labels(ended.error.code if ended.error else "unknown").inc()
+        if ended.finished_at is not None:
+            seconds = (ended.finished_at - ended.created_at).total_seconds()
+            self._metrics.reply_seconds.labels(status).observe(max(0, seconds))
 
 
 class MeteredClaims(Claims):
