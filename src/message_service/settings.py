@@ -1,21 +1,28 @@
-"""All configuration, read once at start from the environment and `.env`. Only `wiring` and the CLI read it."""
+"""All configuration, read once at start from the environment and `.env`, and passed to what needs it."""
 
 from decimal import Decimal
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from message_service.errors import InvalidSettings
+from message_service.setting_types import (
+    ApiKey,
+    CloudBaseUrl,
+    Concurrency,
+    LocalBaseUrls,
+    MidstreamPolicy,
+    ProviderName,
+    ProviderNames,
+    StrategyName,
+    Tiers,
+    Weights,
+    is_loopback,
+)
 
 ENVIRONMENT_PREFIX = "MESSAGE_SERVICE_"
-
-ProviderName = Literal["lm_studio", "openai", "anthropic", "scripted"]
-StrategyName = Literal["priority", "round_robin", "weighted", "latency", "cost", "affinity"]
-MidstreamPolicy = Literal["auto", "restart", "keep", "continue"]
 
 _TURNED_ON_BY = {
     "lm_studio": "lm_studio_url",
@@ -103,20 +110,20 @@ class Settings(BaseSettings):
         1024, ge=16, le=200_000, description="Tokens of the context kept free for the reply."
     )
 
-    providers: Annotated[tuple[ProviderName, ...], NoDecode] = Field(
+    providers: ProviderNames = Field(
         (),
         description="Order of preference, comma-separated: `lm_studio`, `openai`, `anthropic`, `scripted`. "
         "Unset: every configured provider in this order, or `scripted` when none is.",
     )
-    lm_studio_url: Annotated[tuple[str, ...], NoDecode] = Field(
+    lm_studio_url: LocalBaseUrls = Field(
         (), description="LM Studio base URL, e.g. http://localhost:1234; comma-separated for several."
     )
-    lm_studio_api_key: SecretStr | None = Field(None, description="LM Studio token, where it requires one.")
+    lm_studio_api_key: ApiKey | None = Field(None, description="LM Studio token, where it requires one.")
     lm_studio_model: str | None = Field(
         None, description="Model asked for when a request names none. Unset: the first one loaded."
     )
-    openai_api_key: SecretStr | None = Field(None, description="OpenAI key; turns `openai` on.")
-    openai_base_url: str | None = Field(
+    openai_api_key: ApiKey | None = Field(None, description="OpenAI key; turns `openai` on.")
+    openai_base_url: CloudBaseUrl | None = Field(
         None,
         description="Another host that speaks an OpenAI dialect, e.g. https://openrouter.ai/api/v1; turns `openai` on, "
         "with or without a key. Unset: https://api.openai.com/v1.",
@@ -127,8 +134,8 @@ class Settings(BaseSettings):
     openai_dialect: Literal["auto", "responses", "chat_completions"] = Field(
         "auto", description="`auto` speaks Responses to api.openai.com and chat completions to any other host."
     )
-    anthropic_api_key: SecretStr | None = Field(None, description="Anthropic key; turns `anthropic` on.")
-    anthropic_base_url: str | None = Field(
+    anthropic_api_key: ApiKey | None = Field(None, description="Anthropic key; turns `anthropic` on.")
+    anthropic_base_url: CloudBaseUrl | None = Field(
         None,
         description="Another host that speaks Anthropic's Messages API; turns `anthropic` on, with or without a key. "
         "Unset: https://api.anthropic.com.",
@@ -151,15 +158,15 @@ class Settings(BaseSettings):
         "loaded of two. `weighted`: by `provider_weights`. `cost`: the cheapest by the price table, unknown prices "
         "last. `round_robin`: each in turn.",
     )
-    provider_tiers: Annotated[dict[str, int], NoDecode] = Field(
+    provider_tiers: Tiers = Field(
         {},
         description="Tiers, e.g. `lm_studio=1,openai=2`: a strategy chooses within a tier, and a later tier is asked "
         "when an earlier one cannot. Unset: all are of tier 1, but `scripted`, unless it comes first, of tier 9.",
     )
-    provider_weights: Annotated[dict[str, float], NoDecode] = Field(
+    provider_weights: Weights = Field(
         {}, description="Shares for `weighted` and `affinity`, e.g. `lm_studio=3,openai=1`. Unset: 1 each."
     )
-    provider_concurrency: Annotated[dict[str, int], NoDecode] = Field(
+    provider_concurrency: Concurrency = Field(
         {},
         description="Most replies a worker asks of one host at the same time, e.g. `lm_studio=4,lm_studio-2=8`. Unset: "
         "as many as an LM Studio says it was loaded for, and no limit elsewhere.",
@@ -193,43 +200,9 @@ class Settings(BaseSettings):
         50, gt=0, le=1_000_000, description="Pace of the scripted provider, in words a second."
     )
 
-    @field_validator("providers", "lm_studio_url", mode="before")
-    @classmethod
-    def _split_commas(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("provider_tiers", "provider_weights", "provider_concurrency", mode="before")
-    @classmethod
-    def _split_pairs(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
-        if any(not name.strip() or not equals for name, equals, _ in pairs):
-            raise ValueError("must look like lm_studio=3,openai=1")
-        return {name.strip(): number.strip() for name, _, number in pairs}
-
-    @field_validator("provider_weights", "provider_concurrency")
-    @classmethod
-    def _require_sense(cls, numbers: dict[str, float]) -> dict[str, float]:
-        if any(not 0 <= number < 1e6 for number in numbers.values()):
-            raise ValueError("must be numbers from 0")
-        return numbers
-
-    @field_validator("lm_studio_url")
-    @classmethod
-    def _require_http(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(_base_url(url, "http://localhost:1234").removesuffix("/v1") for url in urls)
-
-    @field_validator("openai_base_url", "anthropic_base_url")
-    @classmethod
-    def _require_base_url(cls, url: str | None) -> str | None:
-        return None if url is None else _base_url(url, "https://api.example.com/v1")
-
     @model_validator(mode="after")
     def _require_proof_off_loopback(self) -> Self:
-        if self.gateway_key is None and not _is_loopback(self.host):
+        if self.gateway_key is None and not is_loopback(self.host):
             raise ValueError(
                 f"host {self.host} is reachable by others, so gateway_key must be set: "
                 "without it anyone could claim to be any user"
@@ -277,22 +250,3 @@ def load_settings(**overrides: object) -> Settings:
             where = f"{ENVIRONMENT_PREFIX}{str(error['loc'][0]).upper()}: " if error["loc"] else ""
             lines.append(f"{where}{error['msg'].removeprefix('Value error, ')}")
         raise InvalidSettings("\n".join(lines)) from None
-
-
-def _base_url(url: str, example: str) -> str:
-    """Without its last slash. Raises `ValueError` for what requests cannot safely be sent to."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-        raise ValueError(f"must look like {example}, without user or password")
-    if parts.query or parts.fragment:
-        raise ValueError(f"must look like {example}, with nothing after the path")
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,5 +1,10 @@
 """For whoever runs the service: probes, and metrics whose labels stay bounded."""
 
+import asyncio
+import socket
+import sys
+from pathlib import Path
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -145,7 +150,23 @@ async def test_worker_tells_its_own_metrics_when_given_a_port(start_service: Sta
     assert value("provider_errors_total", provider="scripted", code="provider_auth_failed") == 1
     assert value("provider_tokens_total", provider="scripted", token_class="output") == 7
     assert value("provider_tokens_total", provider="scripted", token_class="input") > 0
-    assert value("provider_seconds_count", provider="scripted") == 1
+    assert value("provider_seconds_count", provider="scripted") == 2
     assert value("provider_first_token_seconds_count", provider="scripted") == 1
     assert value("reply_seconds_count", status="completed") == 1
     assert value("replies_in_process") == 0
+
+
+async def test_worker_says_what_to_do_when_its_metrics_port_is_taken(service: Service, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "message_service", "work"),
+            cwd=tmp_path,
+            env=service.environment | {"MESSAGE_SERVICE_WORKER_METRICS_PORT": port},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, said = await asyncio.wait_for(worker.communicate(), 60)
+    assert worker.returncode == 2
+    assert f"port {port}" in said.decode()
+    assert "Traceback" not in said.decode()

@@ -86,6 +86,14 @@ def test_file_counts_when_the_environment_is_silent(tmp_path: Path, given_enviro
         ("anthropic_base_url", "https://:pw@api.anthropic.com"),
         ("openai_dialect", "legacy"),
         ("anthropic_version", "2024-01-01"),
+        ("openai_api_key", "key\nof two lines"),
+        ("anthropic_api_key", "schl\u00fcssel"),
+        ("provider_tiers", "lmstudio=2"),
+        ("provider_weights", "openai-2=1"),
+        ("provider_weights", "openai=-1"),
+        ("provider_concurrency", "lm_studio-x=4"),
+        ("provider_concurrency", "lm_studio=0"),
+        ("provider_concurrency", "4"),
     ],
 )
 def test_start_is_refused_with_the_name_of_the_variable_when_a_value_is_wrong(

@@ -29,7 +29,7 @@ from message_service.providers.routing.run import Continued, Fresh, Restarted, R
 from message_service.providers.routing.shared import SharedBreakers
 from message_service.providers.routing.strategies import STRATEGIES, Strategy, in_tiers
 from message_service.providers.routing.target import Target
-from message_service.settings import StrategyName
+from message_service.setting_types import StrategyName
 
 _HEALTH_TIMEOUT_SECONDS = 5.0
 

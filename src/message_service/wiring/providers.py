@@ -7,7 +7,8 @@ from aiohttp import ClientSession
 from message_service.providers import anthropic, lm_studio, openai, scripted
 from message_service.providers.provider import Provider
 from message_service.providers.reply_stream import Patience
-from message_service.settings import ProviderName, Settings
+from message_service.setting_types import ProviderName
+from message_service.settings import Settings
 
 
 def providers_of(name: ProviderName, settings: Settings, session: ClientSession) -> Sequence[Provider]:

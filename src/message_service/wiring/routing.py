@@ -19,7 +19,8 @@ from message_service.providers.router import RoutingPolicy
 from message_service.providers.routing.breaker import Breaker, BreakerPolicy
 from message_service.providers.routing.failover import FailoverPolicy
 from message_service.providers.routing.target import PriceOf, Target, family_of
-from message_service.settings import ProviderName, Settings
+from message_service.setting_types import ProviderName
+from message_service.settings import Settings
 from message_service.usage.prices import PriceTable, load_prices
 from message_service.wiring.providers import providers_of
 
@@ -82,7 +83,7 @@ def _price_of(name: ProviderName, model: str | None, prices: PriceTable) -> Pric
 
 def _target(settings: Settings, provider: Provider, url: str, access: list[str | None], price: PriceOf) -> Target:
     """A provider that can fail, with what the settings say of it by its name or its family's."""
-    weight = _of(provider, settings.provider_weights)
+    weight, tier = _of(provider, settings.provider_weights), _of(provider, settings.provider_tiers)
     return Target(
         provider,
         Breaker(
@@ -91,7 +92,7 @@ def _target(settings: Settings, provider: Provider, url: str, access: list[str |
         host=urlsplit(url).netloc.rpartition("@")[2],
         # With another address, key or model it is another target: what went wrong with the old one is forgotten.
         identity=f"{provider.name}:{blake2b(repr([url, *access]).encode(), digest_size=6).hexdigest()}",
-        tier=_of(provider, settings.provider_tiers) or 1,
+        tier=1 if tier is None else tier,
         weight=1 if weight is None else weight,
         most_in_flight=_of(provider, settings.provider_concurrency),
         price=price,

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -13,6 +13,7 @@ from message_service.collector import tune_collector
 from message_service.context.calibration import TokenRatios
 from message_service.context.tokens import TokenCounter
 from message_service.context.window import Budget
+from message_service.errors import StartRefused
 from message_service.ids import WorkerId, new_worker_id
 from message_service.journey.answer import answer
 from message_service.journey.recover import SafetyNet, find_lost, look_for_cancels, renew, repair
@@ -97,8 +98,7 @@ async def open_worker(
             held=desk.held,
         )
         if settings.worker_metrics_port is not None:
-            server, _ = start_http_server(settings.worker_metrics_port, settings.host, registry=metrics.registry)
-            stack.callback(server.shutdown)
+            stack.callback(_serve_metrics(settings.worker_metrics_port, settings.host, metrics))
         yield Worker(
             worker_id,
             kinds,
@@ -114,6 +114,19 @@ async def open_worker(
             pace=_pace(settings),
         )
         await desk.channel.drain()
+
+
+def _serve_metrics(port: int, host: str, metrics: Metrics) -> Callable[[], None]:
+    """Returns what stops it. Raises `StartRefused` where the port is taken. 0 takes any that is free."""
+    try:
+        server, _ = start_http_server(port, host, registry=metrics.registry)
+    except OSError as fault:
+        raise StartRefused(
+            f"The worker's metrics cannot be served on port {port} ({fault.strerror}): is another worker using it? "
+            "Give each worker of a machine its own MESSAGE_SERVICE_WORKER_METRICS_PORT, or 0 for any that is free."
+        ) from fault
+    log.info("worker.metrics_served", port=server.server_port)
+    return server.shutdown
 
 
 @asynccontextmanager

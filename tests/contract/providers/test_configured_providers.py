@@ -7,7 +7,8 @@ import pytest
 from message_service.metrics import Metrics
 from message_service.providers.provider import TextDelta
 from message_service.settings import Settings
-from message_service.wiring.routing import open_router
+from message_service.usage.prices import load_prices
+from message_service.wiring.routing import open_router, open_targets
 from tests.contract.providers.adapters import KEY
 from tests.contract.providers.fault_server import FaultServer, answer, lm_studio_models, stream_head
 from tests.contract.providers.reading import prompt, read
@@ -37,6 +38,16 @@ async def test_anthropic_answers_when_it_stands_behind_an_openai_that_is_overloa
     asked = [(request.path, request.json()["model"]) for request in fault_server.requests if request.method == "POST"]
     assert asked == [("/v1/responses", "gpt-6-luna"), ("/v1/messages", "claude-haiku-5-5")]
     assert fault_server.requests[-1].headers["anthropic-version"] == "2026-10-21"
+
+
+async def test_tiers_are_those_that_are_set_when_they_begin_with_zero() -> None:
+    settings = _settings(
+        lm_studio_url="http://localhost:1,http://localhost:2",
+        openai_api_key=KEY,
+        provider_tiers="lm_studio=0,lm_studio-2=4,openai=1",
+    )
+    async with open_targets(settings, load_prices()) as targets:
+        assert {target.name: target.tier for target in targets} == {"lm_studio": 0, "lm_studio-2": 4, "openai": 1}
 
 
 async def test_every_provider_tells_its_health_when_all_are_configured(fault_server: FaultServer) -> None:

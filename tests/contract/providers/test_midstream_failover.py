@@ -9,7 +9,7 @@ from message_service.providers.routing.failover import FailoverPolicy
 from message_service.providers.routing.retry_budget import RetryBudget
 from message_service.providers.routing.run import Restarted, Switched
 from message_service.providers.routing.target import Target
-from message_service.settings import MidstreamPolicy
+from message_service.setting_types import MidstreamPolicy
 from tests.contract.providers.fault_server import (
     CHAT,
     DONE,

@@ -11,7 +11,7 @@ from message_service.messages.message import (
     MAX_METADATA_VALUE_CHARACTERS,
     Role,
 )
-from message_service.settings import StrategyName
+from message_service.setting_types import StrategyName
 
 MAX_INSTRUCTIONS_CHARACTERS = 20_000
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from message_service.settings import MidstreamPolicy
+from message_service.setting_types import MidstreamPolicy
 
 _SHORTEST_OVERLAP_CHARACTERS = 8
 """A shorter repetition may be meant."""

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from message_service.providers.routing.candidate import Candidate
 from message_service.providers.routing.rendezvous import by_affinity
-from message_service.settings import StrategyName
+from message_service.setting_types import StrategyName
 
 BOUNDED_LOAD = 1.25
 """A target may have so many times its fair share before conversations spill over from it."""

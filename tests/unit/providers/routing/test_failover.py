@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from message_service.providers.routing.failover import Broken, FailoverPolicy, Joint, Verdict
-from message_service.settings import MidstreamPolicy
+from message_service.setting_types import MidstreamPolicy
 
 
 def broken(tokens: int = 100, seconds: float = 10, *, can_continue: bool = False, left: float = 100) -> Broken:

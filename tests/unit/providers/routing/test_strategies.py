@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from message_service.providers.routing.candidate import Candidate
 from message_service.providers.routing.rendezvous import by_affinity
 from message_service.providers.routing.strategies import STRATEGIES, Affinity, in_tiers
-from message_service.settings import StrategyName
+from message_service.setting_types import StrategyName
 
 
 def some(*names: str, **more: object) -> list[Candidate]:
