@@ -39,8 +39,8 @@ _ROUTES = {
     ("post", "/v1/admin/dead-letters/{reply_id}/retry"),
     ("delete", "/v1/admin/dead-letters/{reply_id}"),
 }
-_UNDOCUMENTED_CODES = {"relay_unavailable", "method_not_allowed", "not_found"}
-"""Never a route's own answer: the first only concerns watchers, the others what is no route."""
+_UNDOCUMENTED_CODES = {"relay_unavailable", "no_provider_available", "method_not_allowed", "not_found"}
+"""Never a route's own answer: the first concerns watchers, the second workers, the others what is no route."""
 
 
 @pytest.fixture

@@ -4,7 +4,16 @@ import asyncio
 import sys
 from collections.abc import Mapping
 
-from tests.contract.providers.fault_server import CHAT, DONE, MODELS, FaultServer, delta, lm_studio_models, stream_head
+from tests.contract.providers.fault_server import (
+    CHAT,
+    DONE,
+    MODELS,
+    FaultServer,
+    answer,
+    delta,
+    lm_studio_models,
+    stream_head,
+)
 from tests.fixtures.service import StartService
 from tests.fixtures.waiting import eventually
 
@@ -47,6 +56,25 @@ async def test_provider_is_listed_tried_and_watched_from_the_command_line(start_
     code, printed = await run(environment, "test")
     assert code == 1
     assert "FAIL" in printed
+
+
+async def test_each_host_is_tried_by_itself_when_another_could_answer_for_it(start_service: StartService) -> None:
+    said = [stream_head(), delta("Ready."), delta(finish="stop"), DONE]
+    async with (
+        FaultServer({CHAT: [answer(529, b"")], MODELS: [lm_studio_models(fault=32_000)]}) as first,
+        FaultServer({CHAT: said, MODELS: [lm_studio_models(fault=32_000)]}) as second,
+        start_service(apis=0, workers=0) as service,
+    ):
+        environment = service.environment | {"MESSAGE_SERVICE_LM_STUDIO_URL": f"{first.url},{second.url}"}
+        code, printed = await run(environment, "test", "lm_studio")
+        assert (code, [line.split("  ")[:2] for line in printed.splitlines()]) == (
+            1,
+            [["lm_studio", "FAIL"], ["lm_studio-2", "ok"]],
+        )
+        code, printed = await run(environment, "test", "lm_studio-2")
+        assert (code, printed.startswith("lm_studio-2  ok")) == (0, True)
+        code, printed = await run(environment, "test", "grok")
+        assert (code, printed) == (1, "There is no provider 'grok'; there are lm_studio, lm_studio-2.\n")
 
 
 async def test_breakers_are_unknown_when_no_worker_runs(start_service: StartService) -> None:

@@ -74,6 +74,8 @@ async def test_others_are_for_admins(service: Service) -> None:
         ({"since": "2024-01-01T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "/since"),
         ({"since": "2025-11-01T00:00:00Z", "until": "2026-01-01T00:00:00Z", "group_by": "hour"}, "/since"),
         ({"since": "yesterday"}, "/since"),
+        ({"until": "0001-01-05T00:00:00Z"}, "/until"),
+        ({"until": "9999-12-31T23:00:00-02:00"}, "/until"),
         ({"limit": "0"}, "/limit"),
         ({"limit": "1001"}, "/limit"),
         ({"colour": "red"}, "/colour"),

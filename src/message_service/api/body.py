@@ -64,6 +64,16 @@ def check(model: type[Model], value: object) -> Model:
         raise _failed(fault.errors(include_url=False, include_context=False)) from None
 
 
+def once_each(request: Request) -> dict[str, str]:
+    """The query parameters. Raises `ValidationFailed` for one that comes twice: which is meant?"""
+    values: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in values:
+            raise ValidationFailed([FieldFault(f"/{name}", "Given more than once.")])
+        values[name] = value
+    return values
+
+
 def check_query(model: type[Model], values: dict[str, str]) -> Model:
     """Query parameters as `model`, text turned into numbers and times. Raises `ValidationFailed`."""
     try:

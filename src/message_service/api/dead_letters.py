@@ -6,14 +6,21 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from message_service.api.answers import json_response
-from message_service.api.body import check_query
+from message_service.api.body import check_query, once_each
 from message_service.api.caller import Caller, CallerRole
 from message_service.api.context import caller_of, services_of
-from message_service.api.openapi import problems, query_parameters
+from message_service.api.openapi import EVERYWHERE, problems, query_parameters
 from message_service.api.schemas.dead_letters import DeadLetterQuery, DeadLetterShape, DeadLettersShape
 from message_service.api.schemas.replies import ReplyShape
 from message_service.api.wire import dead_letter_json, reply_json
-from message_service.errors import DeadLetterNotFound, InvalidCursor
+from message_service.errors import (
+    ConversationFull,
+    DeadLetterNotFound,
+    Forbidden,
+    InvalidCursor,
+    MessageNotFound,
+    ValidationFailed,
+)
 from message_service.ids import ReplyId, UserId, is_own_id
 from message_service.journey.revive import revive
 from message_service.messages.dead_letter import DeadLetterState
@@ -25,12 +32,12 @@ router = APIRouter(prefix="/v1/admin/dead-letters", tags=["operations"])
     "",
     summary="Replies that failed, newest first",
     response_model=None,
-    responses={200: {"model": DeadLettersShape}, **problems(400, 401, 403, 422, 503)},
+    responses={200: {"model": DeadLettersShape}, **problems(*EVERYWHERE, Forbidden, InvalidCursor, ValidationFailed)},
     openapi_extra=query_parameters(DeadLetterQuery),
 )
 async def list_dead_letters(request: Request) -> Response:
     _admin_of(request)
-    query = check_query(DeadLetterQuery, dict(request.query_params))
+    query = check_query(DeadLetterQuery, once_each(request))
     if query.cursor is not None and not is_own_id(query.cursor):
         raise InvalidCursor
     found = await services_of(request).revival.letters.newest(
@@ -55,7 +62,7 @@ async def list_dead_letters(request: Request) -> Response:
     "/{reply_id}",
     summary="One reply that failed",
     response_model=None,
-    responses={200: {"model": DeadLetterShape}, **problems(401, 403, 404, 503)},
+    responses={200: {"model": DeadLetterShape}, **problems(*EVERYWHERE, Forbidden, DeadLetterNotFound)},
 )
 async def get_dead_letter(request: Request, reply_id: str) -> Response:
     _admin_of(request)
@@ -67,7 +74,10 @@ async def get_dead_letter(request: Request, reply_id: str) -> Response:
     status_code=202,
     summary="Ask for a failed reply again; repeated, it answers the first retry",
     response_model=None,
-    responses={202: {"model": ReplyShape}, **problems(401, 403, 404, 409, 503)},
+    responses={
+        202: {"model": ReplyShape},
+        **problems(*EVERYWHERE, Forbidden, DeadLetterNotFound, MessageNotFound, ConversationFull),
+    },
 )
 async def retry_dead_letter(request: Request, reply_id: str) -> Response:
     admin = _admin_of(request)
@@ -81,7 +91,10 @@ async def retry_dead_letter(request: Request, reply_id: str) -> Response:
     summary="Let a failed reply be",
     response_class=Response,
     response_model=None,
-    responses={204: {"description": "Nothing is to be done about it."}, **problems(401, 403, 404, 503)},
+    responses={
+        204: {"description": "Nothing is to be done about it."},
+        **problems(*EVERYWHERE, Forbidden, DeadLetterNotFound),
+    },
 )
 async def drop_dead_letter(request: Request, reply_id: str) -> Response:
     admin = _admin_of(request)

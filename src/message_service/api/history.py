@@ -9,10 +9,10 @@ from message_service.api.answers import json_response
 from message_service.api.body import check_query
 from message_service.api.context import caller_of, services_of
 from message_service.api.cursor import decode_cursor, encode_cursor, is_cursor
-from message_service.api.openapi import problems, query_parameters
+from message_service.api.openapi import EVERYWHERE, problems, query_parameters
 from message_service.api.schemas.pages import PageQuery, PageShape
 from message_service.api.wire import reply_json, stored_message_json
-from message_service.errors import FieldFault, InvalidCursor, ValidationFailed
+from message_service.errors import FieldFault, InvalidCursor, MessageNotFound, ValidationFailed
 from message_service.ids import CharacterId, ConversationId, MessageId, conversation_key, is_own_id
 from message_service.journey.page import Page, PageRequest, read_page
 from message_service.store.pages import PageFilter
@@ -26,7 +26,7 @@ _METADATA_PARAMETER = "metadata."
     "",
     summary="A page of a conversation",
     response_model=None,
-    responses={200: {"model": PageShape}, **problems(400, 401, 404, 422, 503)},
+    responses={200: {"model": PageShape}, **problems(*EVERYWHERE, InvalidCursor, MessageNotFound, ValidationFailed)},
     openapi_extra=query_parameters(PageQuery),
 )
 async def list_messages(request: Request) -> Response:

@@ -11,10 +11,10 @@ from message_service.api.answers import json_response
 from message_service.api.body import read_json
 from message_service.api.caller import CallerRole
 from message_service.api.context import caller_of, services_of
-from message_service.api.openapi import problems, request_body
+from message_service.api.openapi import EVERYWHERE, READING_A_BODY, problems, request_body
 from message_service.api.schemas.budgets import BudgetShape, OwnLimitsShape, SetLimits
 from message_service.clock import rfc3339
-from message_service.errors import BudgetsOff, FieldFault, ValidationFailed
+from message_service.errors import BudgetsOff, FieldFault, Forbidden, ValidationFailed
 from message_service.ids import EXTERNAL_ID_PATTERN, UserId
 from message_service.logs import log
 from message_service.messages.budget import Account, Limits, Span
@@ -27,10 +27,11 @@ _USER_ID = re.compile(EXTERNAL_ID_PATTERN)
 
 @router.get(
     "/limits",
-    summary="What the caller may ask for and use, and what is left of it",
-    description="Messages in any minute, and the budgets of tokens and money where the service keeps them.",
+    summary="What the caller may ask for and use",
+    description="Messages that may be posted in any minute, and budgets of tokens and money, with what is left of "
+    "them, where the service keeps them.",
     response_model=None,
-    responses={200: {"model": OwnLimitsShape}, **problems(401, 503)},
+    responses={200: {"model": OwnLimitsShape}, **problems(*EVERYWHERE)},
 )
 async def get_own_limits(request: Request) -> Response:
     services, user = services_of(request), caller_of(request).user_id
@@ -44,7 +45,7 @@ async def get_own_limits(request: Request) -> Response:
     "/admin/limits/{user_id}",
     summary="A user's budget, and what is left of it",
     response_model=None,
-    responses={200: {"model": BudgetShape}, **problems(401, 403, 409, 422, 503)},
+    responses={200: {"model": BudgetShape}, **problems(*EVERYWHERE, Forbidden, BudgetsOff, ValidationFailed)},
 )
 async def get_limits(request: Request, user_id: str) -> Response:
     services, user = _admitted(request, user_id)
@@ -56,7 +57,7 @@ async def get_limits(request: Request, user_id: str) -> Response:
     summary="Give a user a budget of their own",
     description="It stands in for everybody's as a whole: what is left out has no limit.",
     response_model=None,
-    responses={200: {"model": BudgetShape}, **problems(400, 401, 403, 409, 413, 422, 503)},
+    responses={200: {"model": BudgetShape}, **problems(*EVERYWHERE, *READING_A_BODY, Forbidden, BudgetsOff)},
     openapi_extra=request_body(SetLimits, takes_idempotency_key=False),
 )
 async def put_limits(request: Request, user_id: str) -> Response:
@@ -72,7 +73,10 @@ async def put_limits(request: Request, user_id: str) -> Response:
     status_code=204,
     summary="Take a user's own budget back: everybody's holds again",
     response_model=None,
-    responses={204: {"description": "They have none, now or before."}, **problems(401, 403, 409, 422, 503)},
+    responses={
+        204: {"description": "They have none, now or before."},
+        **problems(*EVERYWHERE, Forbidden, BudgetsOff, ValidationFailed),
+    },
 )
 async def delete_limits(request: Request, user_id: str) -> Response:
     services, user = _admitted(request, user_id)

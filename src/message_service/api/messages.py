@@ -8,12 +8,19 @@ from message_service.api.asking import asked_of, claim_of
 from message_service.api.body import read_json
 from message_service.api.caller import Caller, CallerRole
 from message_service.api.context import caller_of, message_id_of, services_of
-from message_service.api.openapi import problems, request_body
+from message_service.api.openapi import ASKING_FOR_A_REPLY, EVERYWHERE, READING_A_BODY, problems, request_body
 from message_service.api.schemas.asking import CreateMessage
 from message_service.api.schemas.messages import MessageShape
 from message_service.api.schemas.replies import AcceptedShape
 from message_service.api.wire import message_json
-from message_service.errors import FieldFault, MessageImmutable, ValidationFailed
+from message_service.errors import (
+    ContentTooLong,
+    FieldFault,
+    Forbidden,
+    MessageImmutable,
+    MessageNotFound,
+    ValidationFailed,
+)
 from message_service.ids import CharacterId, ConversationId, MessageId
 from message_service.journey.submit import Draft, submit
 from message_service.messages.message import Role
@@ -31,7 +38,7 @@ _REPRESENTATION_VERSION = 1
     responses={
         201: {"model": AcceptedShape, "description": "Stored."},
         202: {"model": AcceptedShape, "description": "Stored, and a reply is on its way."},
-        **problems(400, 401, 403, 409, 413, 422, 429, 503),
+        **problems(*EVERYWHERE, *READING_A_BODY, *ASKING_FOR_A_REPLY, Forbidden, ContentTooLong),
     },
     openapi_extra=request_body(CreateMessage, takes_idempotency_key=True),
 )
@@ -63,7 +70,7 @@ async def create_message(request: Request) -> Response:
     responses={
         200: {"model": MessageShape},
         304: {"description": "What the caller has is what there is."},
-        **problems(401, 404, 503),
+        **problems(*EVERYWHERE, MessageNotFound),
     },
 )
 async def get_message(request: Request, message_id: str) -> Response:
@@ -83,7 +90,7 @@ async def get_message(request: Request, message_id: str) -> Response:
     status_code=204,
     summary="Hide a message",
     response_model=None,
-    responses={204: {"description": "Hidden, now or before."}, **problems(401, 404, 503)},
+    responses={204: {"description": "Hidden, now or before."}, **problems(*EVERYWHERE, MessageNotFound)},
 )
 async def delete_message(request: Request, message_id: str) -> Response:
     services, caller = services_of(request), caller_of(request)
@@ -95,7 +102,7 @@ async def delete_message(request: Request, message_id: str) -> Response:
     "/{message_id}/restore",
     summary="Show a hidden message again",
     response_model=None,
-    responses={200: {"model": MessageShape}, **problems(401, 404, 503)},
+    responses={200: {"model": MessageShape}, **problems(*EVERYWHERE, MessageNotFound)},
 )
 async def restore_message(request: Request, message_id: str) -> Response:
     services, caller = services_of(request), caller_of(request)
@@ -109,7 +116,7 @@ async def restore_message(request: Request, message_id: str) -> Response:
     status_code=405,
     response_class=Response,
     response_model=None,
-    responses=problems(405),
+    responses=problems(MessageImmutable),
 )
 @router.patch(
     "/{message_id}",
@@ -117,7 +124,7 @@ async def restore_message(request: Request, message_id: str) -> Response:
     status_code=405,
     response_class=Response,
     response_model=None,
-    responses=problems(405),
+    responses=problems(MessageImmutable),
 )
 async def edit_message(message_id: str) -> Response:  # noqa: ARG001  # the path has it
     raise MessageImmutable

@@ -1,13 +1,16 @@
 """What the routes' signatures cannot say in the OpenAPI document, because hot routes read requests themselves."""
 
+from collections import defaultdict
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from message_service import errors
 from message_service.api.errors import PROBLEM_TYPE, TABLE
 from message_service.api.schemas.problems import ProblemShape
+from message_service.errors import MessageServiceError
 
 _DESCRIPTION = (
     "Stores the messages of a character-chat platform and answers them. A 2xx to a post means that the message is "
@@ -28,14 +31,31 @@ _IDEMPOTENCY_KEY = {
 }
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route, with the codes each status can carry."""
+EVERYWHERE = (errors.IdentityMissing, errors.IdentityInvalid, errors.StoreUnavailable)
+"""What every route under /v1 may answer."""
+READING_A_BODY = (errors.MalformedRequest, errors.ValidationFailed, errors.BodyTooLarge)
+ASKING_FOR_A_REPLY = (
+    errors.IdempotencyKeyReused,
+    errors.IdempotencyInProgress,
+    errors.ConversationFull,
+    errors.RateLimited,
+    errors.QuotaExceeded,
+    errors.Overloaded,
+)
+
+
+def problems(*faults: type[MessageServiceError]) -> dict[int | str, dict[str, Any]]:
+    """The error answers of a route, with the codes that it can give for each status."""
+    codes: defaultdict[int, list[str]] = defaultdict(list)
+    for fault in faults:
+        status, code = TABLE[fault]
+        codes[status].append(code)
     return {
         status: {
-            "description": ", ".join(f"`{code}`" for known, code in TABLE.values() if known == status),
+            "description": ", ".join(f"`{code}`" for code in codes[status]),
             "content": {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
-        for status in statuses
+        for status in sorted(codes)
     }
 
 

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from message_service.api.answers import json_response
 from message_service.api.context import caller_of, services_of
-from message_service.api.openapi import problems
+from message_service.api.openapi import EVERYWHERE, problems
 from message_service.api.schemas.operations import ProvidersShape
 from message_service.errors import RelayUnavailable
 from message_service.providers.routing.board import read_board, together
@@ -22,7 +22,7 @@ _NO_REDIS = "Redis is away, through which workers tell how the providers do."
     "",
     summary="How the providers do",
     response_model=None,
-    responses={200: {"model": ProvidersShape}, **problems(401, 503)},
+    responses={200: {"model": ProvidersShape}, **problems(*EVERYWHERE)},
 )
 async def get_providers(request: Request) -> Response:
     services = services_of(request)

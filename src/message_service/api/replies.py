@@ -7,11 +7,11 @@ from starlette.responses import Response
 
 from message_service.api.answers import json_response
 from message_service.api.context import caller_of, services_of
-from message_service.api.openapi import problems
+from message_service.api.openapi import EVERYWHERE, problems
 from message_service.api.schemas.replies import ReplyShape
 from message_service.api.sse import EventStream
 from message_service.api.wire import found_reply_json, reply_json
-from message_service.errors import RelayUnavailable, ReplyNotFound
+from message_service.errors import InvalidCursor, RelayUnavailable, ReplyNotCancellable, ReplyNotFound
 from message_service.ids import ReplyId, is_own_id
 from message_service.journey.cancel import cancel
 from message_service.journey.watch import has_seen_the_end
@@ -34,7 +34,7 @@ _STREAM_PARAMETERS: dict[str, Any] = {
     "/{reply_id}",
     summary="How a reply stands",
     response_model=None,
-    responses={200: {"model": ReplyShape}, **problems(401, 404, 503)},
+    responses={200: {"model": ReplyShape}, **problems(*EVERYWHERE, ReplyNotFound)},
 )
 async def get_reply(request: Request, reply_id: str) -> Response:
     services, caller = services_of(request), caller_of(request)
@@ -55,7 +55,7 @@ async def get_reply(request: Request, reply_id: str) -> Response:
     responses={
         200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."},
         204: {"description": "Nothing follows that position."},
-        **problems(400, 401, 404, 503),
+        **problems(*EVERYWHERE, InvalidCursor, ReplyNotFound),
     },
     openapi_extra=_STREAM_PARAMETERS,
 )
@@ -75,7 +75,7 @@ async def stream_reply(request: Request, reply_id: str) -> Response:
     status_code=202,
     summary="Stop a reply; what there is of its text is kept",
     response_model=None,
-    responses={202: {"model": ReplyShape}, **problems(401, 404, 409, 503)},
+    responses={202: {"model": ReplyShape}, **problems(*EVERYWHERE, ReplyNotFound, ReplyNotCancellable)},
 )
 async def cancel_reply(request: Request, reply_id: str) -> Response:
     services, caller = services_of(request), caller_of(request)

@@ -12,13 +12,13 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from message_service.api.answers import json_response
-from message_service.api.body import check_query
+from message_service.api.body import check_query, once_each
 from message_service.api.caller import Caller, CallerRole
 from message_service.api.context import caller_of, services_of
-from message_service.api.openapi import problems, query_parameters
+from message_service.api.openapi import EVERYWHERE, problems, query_parameters
 from message_service.api.schemas.usage import UsagePageQuery, UsagePageShape
 from message_service.clock import now, rfc3339
-from message_service.errors import FieldFault, InvalidCursor, ValidationFailed
+from message_service.errors import FieldFault, Forbidden, InvalidCursor, ValidationFailed
 from message_service.ids import UserId
 from message_service.store.usage_report import Dimension, Group, UsageQuery, UsageRow
 
@@ -38,12 +38,12 @@ _CHECKSUM_BYTES = 6
     "nanodollars (10^-9 USD); attempts whose price is not known are in `unpriced_attempts` and add nothing to it. "
     "Without `group_by` it is one sum. Admins may ask for another user, or for all.",
     response_model=None,
-    responses={200: {"model": UsagePageShape}, **problems(400, 401, 403, 422, 503)},
+    responses={200: {"model": UsagePageShape}, **problems(*EVERYWHERE, Forbidden, InvalidCursor, ValidationFailed)},
     openapi_extra=query_parameters(UsagePageQuery),
 )
 async def get_usage(request: Request) -> Response:
     services, caller = services_of(request), caller_of(request)
-    asked = check_query(UsagePageQuery, _once_each(request))
+    asked = check_query(UsagePageQuery, once_each(request))
     query = _query(asked, caller)
     after = None
     if asked.after is not None:
@@ -63,15 +63,6 @@ async def get_usage(request: Request) -> Response:
     return json_response(content)
 
 
-def _once_each(request: Request) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name in values:
-            raise ValidationFailed([FieldFault(f"/{name}", "Given more than once.")])
-        values[name] = value
-    return values
-
-
 def _query(asked: UsagePageQuery, caller: Caller) -> UsageQuery:
     """Raises `Forbidden`, `ValidationFailed`."""
     dimensions = _dimensions(asked.group_by)
@@ -80,8 +71,7 @@ def _query(asked: UsagePageQuery, caller: Caller) -> UsageQuery:
         caller.require(CallerRole.ADMIN, "see what others use")
     if asked.all_users and asked.user_id is not None:
         raise ValidationFailed([FieldFault("/all_users", "Give either this or user_id.")])
-    until = (asked.until or now()).astimezone(UTC)
-    since = (asked.since or until - _DEFAULT_SPAN).astimezone(UTC)
+    since, until = _span(asked)
     longest = _LONGEST_SPAN_BY_HOUR if Dimension.HOUR in dimensions else _LONGEST_SPAN
     if since >= until:
         raise ValidationFailed([FieldFault("/since", "Must be before until.")])
@@ -89,6 +79,14 @@ def _query(asked: UsagePageQuery, caller: Caller) -> UsageQuery:
         raise ValidationFailed([FieldFault("/since", f"At most {longest.days} days before until, by these groups.")])
     user_id = None if asked.all_users else UserId(asked.user_id or caller.user_id)
     return UsageQuery(user_id=user_id, since=since, until=until, group_by=dimensions)
+
+
+def _span(asked: UsagePageQuery) -> tuple[datetime, datetime]:
+    try:
+        until = (asked.until or now()).astimezone(UTC)
+        return (asked.since or until - _DEFAULT_SPAN).astimezone(UTC), until
+    except OverflowError:
+        raise ValidationFailed([FieldFault("/until", "That is outside the years that can be reckoned with.")]) from None
 
 
 def _dimensions(text: str | None) -> tuple[Dimension, ...]:

@@ -9,11 +9,13 @@ from message_service.logs import configure_logs
 from message_service.messages.message import Role
 from message_service.metrics import Metrics
 from message_service.providers.provider import Prompt, Started, TextDelta, Turn
+from message_service.providers.router import Router, is_of_family
 from message_service.providers.routing.board import TargetReport, read_board, report, together
-from message_service.providers.routing.run import Route
+from message_service.providers.routing.target import Target
 from message_service.relay import open_relay
 from message_service.settings import Settings
-from message_service.wiring.routing import open_router
+from message_service.usage.prices import load_prices
+from message_service.wiring.routing import open_router, open_targets
 
 _TEST_PROMPT = "Answer with the one word: ready."
 _TEST_OUTPUT_TOKENS = 64
@@ -53,26 +55,31 @@ async def _test(settings: Settings, name: str | None) -> int:
         prompt_tokens=16,
         max_output_tokens=_TEST_OUTPUT_TOKENS,
     )
-    async with open_router(settings, Metrics()) as router:
-        names = [name] if name else [target.name for target in router.targets]
-        failures = 0
-        for one in names:
-            began_at = asyncio.get_running_loop().time()
-            model, text = "", ""
-            try:
-                async with aclosing(router.stream(prompt, Route(provider=one))) as events:
-                    async for event in events:
-                        if isinstance(event, Started):
-                            model = event.model
-                        elif isinstance(event, TextDelta):
-                            text += event.text
-            except MessageServiceError as fault:
-                failures += 1
-                print(f"{one}  FAIL  {fault.detail}")
-                continue
-            seconds = asyncio.get_running_loop().time() - began_at
-            print(f"{one}  ok  {model}, {seconds:.2f} s: {' '.join(text.split())[:_LONGEST_SHOWN_CHARACTERS]}")
-    return 1 if failures else 0
+    async with open_targets(settings, load_prices()) as targets:
+        asked = [target for target in targets if name is None or is_of_family(target.name, name)]
+        if not asked:
+            print(f"There is no provider {name!r}; there are {', '.join(target.name for target in targets)}.")
+        answers = [await _answers(target, prompt) for target in asked]
+    return 0 if answers and all(answers) else 1
+
+
+async def _answers(target: Target, prompt: Prompt) -> bool:
+    """Ask this one alone, whoever else could stand in for it."""
+    began_at = asyncio.get_running_loop().time()
+    model, text = "", ""
+    try:
+        async with aclosing(Router([target]).stream(prompt)) as events:
+            async for event in events:
+                if isinstance(event, Started):
+                    model = event.model
+                elif isinstance(event, TextDelta):
+                    text += event.text
+    except MessageServiceError as fault:
+        print(f"{target.name}  FAIL  {fault.detail}")
+        return False
+    seconds = asyncio.get_running_loop().time() - began_at
+    print(f"{target.name}  ok  {model}, {seconds:.2f} s: {' '.join(text.split())[:_LONGEST_SHOWN_CHARACTERS]}")
+    return True
 
 
 async def _show(settings: Settings) -> int:

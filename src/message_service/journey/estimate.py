@@ -7,7 +7,7 @@ from message_service.context.tokens import TokenCounter
 from message_service.context.window import TOKENS_PER_TURN, TOKENS_TO_PRIME_A_REPLY, Budget
 from message_service.ids import ConversationKey
 from message_service.messages.budget import Amount, Demand, Limits
-from message_service.messages.reply import Asked, Usage
+from message_service.messages.reply import Asked
 from message_service.store.messages import Messages
 from message_service.usage.prices import PriceTable
 
@@ -50,7 +50,8 @@ async def estimate(key: ConversationKey, new_tokens: int, asked: Asked, *, estim
             for provider, model in estimator.models.items()
             if asked.provider in (None, provider)
         ],
-        Usage(prompt_tokens, output_tokens),
+        prompt_tokens,
+        output_tokens,
         now(),
     )
     return Demand(Amount(prompt_tokens + output_tokens, cost), estimator.limits)

@@ -58,9 +58,6 @@ class Finishing:
 
         return await self._together.call((claimed, outcome))
 
-    async def drain(self) -> None:
-        await self._together.drain()
-
     async def _finish_batch(self, batch: Sequence[_Claimed]) -> Sequence[Ended | Exception]:
         if len(batch) == 1:
             return [await self._finish_alone(*batch[0])]

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from importlib.resources import files
@@ -92,15 +92,26 @@ class PriceTable:
         rates = prices.era_at(at.astimezone(UTC).date()).rates_for(usage.input_tokens)
         return (rates.cost_pico_usd(usage) + _PICO_PER_NANO // 2) // _PICO_PER_NANO
 
-    def dearest_nano_usd(self, candidates: Iterable[tuple[str, str | None]], usage: Usage, at: datetime) -> int:
-        """Cost at the dearest of the candidates (provider and model) whose price is known; 0 when none is."""
-        costs = [self.cost_nano_usd(provider, model, usage, at) for provider, model in candidates]
-        return max((cost for cost in costs if cost is not None), default=0)
+    def most_nano_usd(
+        self, provider: str, model: str | None, prompt_tokens: int, output_tokens: int, at: datetime
+    ) -> int | None:
+        """The most that a request may cost: with a cache none of the prompt is read from, and perhaps all written to.
 
-    def model_label(self, provider: str, model: str | None) -> str:
-        """The model's id in the table, or `other`: for whoever needs few different names."""
-        prices = self._find(family_of(provider), model) if model is not None else None
-        return prices.id if prices is not None else "other"
+        None: the price is not known.
+        """
+        uncached = Usage(prompt_tokens, output_tokens)
+        written = replace(uncached, cache_write_tokens=prompt_tokens)
+        costs = [self.cost_nano_usd(provider, model, usage, at) for usage in (uncached, written)]
+        return max((cost for cost in costs if cost is not None), default=None)
+
+    def dearest_nano_usd(
+        self, candidates: Iterable[tuple[str, str | None]], prompt_tokens: int, output_tokens: int, at: datetime
+    ) -> int:
+        """The most at the dearest of the candidates (provider and model) whose price is known; 0 when none is."""
+        costs = [
+            self.most_nano_usd(provider, model, prompt_tokens, output_tokens, at) for provider, model in candidates
+        ]
+        return max((cost for cost in costs if cost is not None), default=0)
 
     def _search(self, family: str, model: str) -> ModelPrices | None:
         for name in spellings(model):

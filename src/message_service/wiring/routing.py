@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from aiohttp import ClientSession
 
 from message_service.clock import now
-from message_service.messages.reply import Usage
 from message_service.metered.router import MeteredRouter
 from message_service.metrics import Metrics
 from message_service.providers import anthropic, openai
@@ -74,8 +73,9 @@ def _price_of(name: ProviderName, model: str | None, prices: PriceTable) -> Pric
     """By the table that also reckons what replies have cost. `model` answers when a prompt names none."""
 
     def price(prompt: Prompt) -> float | None:
-        most = Usage(prompt.prompt_tokens, prompt.max_output_tokens)
-        cost_nano_usd = prices.cost_nano_usd(name, prompt.model or model, most, now())
+        cost_nano_usd = prices.most_nano_usd(
+            name, prompt.model or model, prompt.prompt_tokens, prompt.max_output_tokens, now()
+        )
         return None if cost_nano_usd is None else cost_nano_usd / 1e9
 
     return price

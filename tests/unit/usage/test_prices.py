@@ -131,8 +131,16 @@ def test_further_instance_of_a_provider_has_its_prices(table: PriceTable) -> Non
 
 def test_dearest_candidate_is_taken_and_unknown_ones_count_nothing(table: PriceTable) -> None:
     candidates = [("lm_studio", None), ("openai", "gpt-6-luna"), ("openai", "gpt-5.5"), ("openai", "unheard-of")]
-    assert table.dearest_nano_usd(candidates, Usage(1000, 0), AT) == 1000 * 5_000
-    assert table.dearest_nano_usd(candidates[:1], Usage(1000, 0), AT) == 0
+    assert table.dearest_nano_usd(candidates, 1000, 0, AT) == 1000 * 5_000
+    assert table.dearest_nano_usd(candidates[:1], 1000, 0, AT) == 0
+
+
+def test_most_is_the_whole_prompt_written_to_the_cache_when_writing_costs_more_than_reading() -> None:
+    entry = _entry("m", {"equals": "m"}, {"since": None, "tiers": [[0, 4_000_000, 400_000, 5_000_000, 20_000_000]]})
+    plain = _entry("n", {"equals": "n"}, {"since": None, "tiers": [[0, 4_000_000, 400_000, 0, 20_000_000]]})
+    assert a_table(entry).most_nano_usd("openai", "m", 1000, 10, AT) == 1000 * 5_000 + 10 * 20_000
+    assert a_table(plain).most_nano_usd("openai", "n", 1000, 10, AT) == 1000 * 4_000 + 10 * 20_000
+    assert a_table(plain).most_nano_usd("openai", "unheard-of", 1000, 10, AT) is None
 
 
 def test_table_says_where_it_is_from(table: PriceTable) -> None:
@@ -154,4 +162,3 @@ def test_table_says_where_it_is_from(table: PriceTable) -> None:
 def test_clauses_mean_what_they_say(clause: object, name: str, is_meant: bool) -> None:
     table = a_table(_entry("m", clause, {"since": None, "tiers": [[0, 1000, 0, 0, 0]]}))
     assert table.cost_nano_usd("openai", name, Usage(1, 0), AT) == (1 if is_meant else None)
-    assert table.model_label("openai", name) == ("m" if is_meant else "other")
