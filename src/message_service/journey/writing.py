@@ -53,7 +53,8 @@ class WritingDesk:
 async def write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
     """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`, `MessageNotFound`.
 
-    A prompt that is too long is trimmed once more by what the provider told, which nobody sees.
+    A prompt that is too long is trimmed once more by what the provider told. Nobody sees it, but where the
+    provider told it in its stream: watchers then see that the text, of which there was none, begins again.
     """
     trim = Trim(desk.budget, desk.ratios.of(claimed.asked.model))
     route = _route(claimed, draft, desk)
@@ -63,6 +64,9 @@ async def write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
     except ContextTooLong as told:
         if draft.writer.text:
             raise
+        if draft.provider is not None:
+            # It was shown that a provider took the prompt, and positions must rise when one takes the next.
+            draft.begin_again(told.code)
         trim = trimmed(
             trim,
             counted_tokens=prompt.prompt_tokens / trim.ratio,
