@@ -31,6 +31,7 @@ from tests.contract.providers.fault_server import (
     event,
     lm_studio_models,
     stream_head,
+    usage,
 )
 from tests.contract.providers.wire_events import WHOLE
 from tests.fixtures.samples import CONVERSATION, USER
@@ -185,6 +186,32 @@ async def test_prompt_is_trimmed_by_the_servers_numbers_when_it_is_too_long(
     assert [attempt.error for attempt in found.reply.attempt_log] == ["context_too_long", None]
     assert asked[0] > 1200
     assert 300 < asked[1] <= 1200, "not more is cut than has to be"
+
+
+async def test_prompt_is_cut_by_what_a_named_model_counts_when_it_answers_under_a_dated_name(
+    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer]
+) -> None:
+    sent: list[int] = []
+
+    def counting(request: Request) -> Sequence[Step]:
+        characters = len(orjson.dumps(request.json()["messages"]))
+        sent.append(characters)
+        started = {"model": "fault-2026-08-07", "choices": [{"index": 0, "delta": {"content": "Hello"}}]}
+        return [stream_head(), event(started), delta(finish="stop"), usage(characters // 2, 1), DONE]
+
+    server = model_servers[0]
+    server.routes = {CHAT: counting}
+    small = {"context_tokens": 2_000, "output_reserve_tokens": 200}
+    async with over([server], stores_of_the_stage, **small) as stage:
+        for number in range(60):
+            said = f"Message {number}: the quick brown fox jumps over the lazy dog, and then once more. " * 3
+            draft = Draft(user_id=USER, conversation_id=CONVERSATION, content=said, asked=None)
+            await submit(draft, claim=None, desk=stage.api.desk)
+        async with stage.worker():
+            for _ in range(2):
+                await stage.ended(await stage.ask("And now?", asked=Asked(model="fault")))
+    first, second = sent
+    assert second < 0.7 * first
 
 
 async def test_reply_says_what_was_dropped_when_its_model_does_not_take_all_that_was_asked(

@@ -77,11 +77,13 @@ async def write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
         await _stream(claimed, prompt, replace(route, is_last_trim=True), draft, desk)
     usage = draft.usage
     if draft.model is not None and usage is not None and not usage.is_estimated:
-        desk.ratios.learn(
-            draft.model,
-            counted_tokens=prompt.prompt_tokens / trim.ratio,
-            reported_tokens=usage.input_tokens,
-        )
+        # Looked up by the name that is asked for, which may be answered by a dated one.
+        for model in dict.fromkeys((claimed.asked.model or draft.model, draft.model)):
+            desk.ratios.learn(
+                model,
+                counted_tokens=prompt.prompt_tokens / trim.ratio,
+                reported_tokens=usage.input_tokens,
+            )
 
 
 def _route(claimed: Reply, draft: Draft, desk: WritingDesk) -> Route:
