@@ -13,6 +13,8 @@ from message_service.providers.routing.target import Target
 
 _WITHOUT_DEADLINE_SECONDS = 3600.0
 _CHARACTERS_PER_TOKEN = 4
+_SOON_SECONDS = 10.0
+"""A provider that does not say when is asked again within so long: `RetryPolicy.longest_delay_in_outage_seconds`."""
 
 
 def _about(text: str) -> int:
@@ -156,9 +158,15 @@ class Continued:
 def most_telling(failures: Sequence[ProviderError]) -> ProviderError:
     """The error to report when all have failed: one that may pass, and among those the one that passes first.
 
-    One that says when goes before those that do not: retrying before then would only use up attempts.
+    One that says when goes before those that do not, because retrying before then would only use up attempts; but
+    not one that names a long wait: whoever did not say when may be back much sooner. Of two that do not say when,
+    the one whose provider took the prompt is told, so that the attempt counts.
     """
-    return min(
-        failures,
-        key=lambda fault: (not fault.is_transient, fault.retry_after_seconds is None, fault.retry_after_seconds or 0),
-    )
+
+    def rank(fault: ProviderError) -> tuple[bool, float, bool, bool, float]:
+        wait_seconds = fault.retry_after_seconds or 0
+        long_wait_seconds = wait_seconds if wait_seconds > _SOON_SECONDS else 0
+        says_nothing = fault.retry_after_seconds is None
+        return not fault.is_transient, long_wait_seconds, says_nothing, fault.is_outage, wait_seconds
+
+    return min(failures, key=rank)
