@@ -14,7 +14,6 @@ from message_service.errors import (
     ContextTooLong,
     ModelNotFound,
     ModelUnavailable,
-    ProviderAuthFailed,
     ProviderError,
     ProviderRequestInvalid,
 )
@@ -231,12 +230,13 @@ def is_of_family(name: str, asked: str) -> bool:
 
 
 def _is_the_callers_model(fault: ProviderError, prompt: Prompt) -> bool:
-    """Whether the caller asked for a model that is not to be had, which must not close the target to others."""
+    """Whether the caller asked for a model that is not to be had, which must not close the target to others.
+
+    Servers say so in many words, and by status: not paid for, not allowed, not there.
+    """
     if prompt.model is None:
         return False
-    return isinstance(fault, ModelUnavailable | ModelNotFound) or (
-        isinstance(fault, ProviderAuthFailed) and fault.status == 403
-    )
+    return isinstance(fault, ModelUnavailable | ModelNotFound) or fault.status in (402, 403, 404)
 
 
 def _now() -> float:

@@ -134,6 +134,19 @@ async def test_others_wait_while_one_finds_out_whether_a_person_has_mended_it(
     assert [type(other.error) for other in others] == [NoProviderAvailable] * 3
 
 
+@pytest.mark.parametrize("status", [402, 403, 404])
+async def test_target_stays_open_to_others_when_a_model_that_a_caller_named_is_not_to_be_had(
+    session: aiohttp.ClientSession, fault_server: FaultServer, status: int
+) -> None:
+    refusal = answer(status, {"error": {"code": status, "message": "Nobody serves nonsense on this account."}})
+    fault_server.routes[CHAT] = lambda request: [refusal] if request.json()["model"] == "nonsense" else REPLY
+    router = router_of(*lm_studios(session, fault_server))
+    for _ in range(8):
+        assert (await read(router.stream(prompt(model="nonsense")))).error is not None
+    assert len([request for request in fault_server.requests if request.path == CHAT]) == 8
+    assert (await read(router.stream(prompt()))).text == "Hello"
+
+
 async def test_callers_wish_for_a_missing_model_leaves_the_target_open_to_others(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
