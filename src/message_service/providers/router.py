@@ -24,7 +24,7 @@ from message_service.providers.routing.breaker import BLAME, Blame
 from message_service.providers.routing.failover import Broken, FailoverPolicy, Verdict
 from message_service.providers.routing.fitting import fitting
 from message_service.providers.routing.retry_budget import RetryBudget
-from message_service.providers.routing.run import Continued, Fresh, Restarted, Route, RouterEvent, Run
+from message_service.providers.routing.run import Continued, Fresh, Restarted, Route, RouterEvent, Run, may_go_on
 from message_service.providers.routing.shared import SharedBreakers
 from message_service.providers.routing.strategies import STRATEGIES, Strategy, in_tiers
 from message_service.providers.routing.target import Target
@@ -147,7 +147,8 @@ class Router:
         run.tried.append(target)
         shown: Fresh | Continued
         if self._take_over(run, target) is Verdict.CONTINUE:
-            prompt = replace(prompt, prefill=run.text)
+            room = prompt.max_output_tokens - run.route.count_tokens(run.text)
+            prompt = replace(prompt, prefill=run.text, max_output_tokens=max(1, room))
             shown = Continued(run, run.switch_to(target))
         else:
             for event in self._begin_again(run, target):
@@ -165,7 +166,8 @@ class Router:
             admitted.finished()
         except ProviderError as fault:
             notes.failed(fault)
-            if not _is_the_callers_model(fault, prompt):
+            is_refused_here = isinstance(shown, Continued) and shown.is_refused
+            if not is_refused_here and not _is_the_callers_model(fault, prompt):
                 admitted.failed(fault, chance=self._dice.random())
                 if BLAME.get(type(fault)) is not Blame.NONE:
                     target.disappointed()
@@ -200,8 +202,7 @@ class Router:
         can_continue = (
             capabilities is not None
             and capabilities.can_prefill
-            and run.model is not None
-            and (run.prompt.model or capabilities.model) == run.model
+            and may_go_on(run.prompt.model or capabilities.model, run.model)
         )
         return self._policy.failover.decide(
             Broken(

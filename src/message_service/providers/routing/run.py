@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from message_service.errors import ModelUnavailable, ProviderError
 from message_service.messages.reply import Attempt
 from message_service.providers.provider import Finished, Prompt, ProviderEvent, Started, TextDelta
+from message_service.providers.reply_reader import is_same_model
 from message_service.providers.routing.attempts import Notes
 from message_service.providers.routing.failover import Joint
 from message_service.providers.routing.target import Target
@@ -125,18 +126,21 @@ class Fresh:
 class Continued:
     """A text that goes on where another target broke off. The switch is told once there is something new to show.
 
-    Raises `ModelUnavailable` when another model answers than wrote the beginning: two are not mixed.
+    Raises `ModelUnavailable` when another model answers than wrote the beginning: two are not mixed. The target is
+    well then (`is_refused`).
     """
 
     def __init__(self, run: Run, switched: Switched) -> None:
         self._run = run
         self._joint = Joint(run.text)
         self._held: list[RouterEvent] = [switched]
+        self.is_refused = False
 
     def take(self, event: ProviderEvent, at: float) -> list[RouterEvent]:
         match event:
             case Started(provider, model):
-                if model != self._run.model:
+                if not may_go_on(model, self._run.model):
+                    self.is_refused = True
                     raise ModelUnavailable(f"{model} cannot go on for {self._run.model}.", provider=provider)
                 self._held.append(event)
                 return []
@@ -153,6 +157,13 @@ class Continued:
         self._run.shown(text, tokens, at)
         held, self._held = self._held, []
         return [*held, TextDelta(text, tokens)]
+
+
+def may_go_on(model: str | None, beginning: str | None) -> bool:
+    """Whether `model` is the one that wrote the `beginning`, as far as their names tell; either may be a dated one."""
+    if model is None or beginning is None:
+        return False
+    return is_same_model(model, beginning) or is_same_model(beginning, model)
 
 
 def most_telling(failures: Sequence[ProviderError]) -> ProviderError:
