@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import orjson
+import pytest
 import pytest_asyncio
 
 from message_service.api.schemas.replies import ReplyShape
@@ -22,6 +23,7 @@ from tests.contract.providers.fault_server import (
     MODELS,
     WELL,
     FaultServer,
+    Pause,
     Request,
     Step,
     answer,
@@ -29,6 +31,7 @@ from tests.contract.providers.fault_server import (
     event,
     lm_studio_models,
     stream_head,
+    usage,
 )
 from tests.contract.providers.wire_events import WHOLE
 from tests.fixtures.samples import CONVERSATION, USER
@@ -137,8 +140,23 @@ async def test_attempts_before_a_retry_are_kept_with_those_after_it(
         assert [attempt.error for attempt in ended.reply.attempt_log] == ["provider_overloaded", None]
 
 
-async def test_prompt_is_trimmed_by_the_servers_numbers_and_nobody_sees_it_when_it_is_too_long(
-    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer]
+def _refused(error: dict[str, str]) -> Sequence[Step]:
+    return [answer(400, {"error": error})]
+
+
+def _broken_off(error: dict[str, str]) -> Sequence[Step]:
+    """As where the prompt is found to be too long once the stream has begun."""
+    return [stream_head(), delta(""), event({"error": error})]
+
+
+@pytest.mark.parametrize(
+    ("overflowing", "shown"), [(_refused, [Began]), (_broken_off, [Began, Reset, Began])], ids=["refused", "broken_off"]
+)
+async def test_prompt_is_trimmed_by_the_servers_numbers_when_it_is_too_long(
+    stores_of_the_stage: dict[str, Any],
+    model_servers: list[FaultServer],
+    overflowing: Callable[[dict[str, str]], Sequence[Step]],
+    shown: list[type],
 ) -> None:
     asked: list[int] = []
 
@@ -147,9 +165,9 @@ async def test_prompt_is_trimmed_by_the_servers_numbers_and_nobody_sees_it_when_
             tokens = len(orjson.dumps(request.json()["messages"])) // 2  # a tokenizer twice as fine as ours
             asked.append(tokens)
             if tokens <= context_tokens:
-                return WELL
+                return [*WELL[:2], Pause(0.2), *WELL[2:]]  # long enough for a refusal of Redis to be noticed
             sentence = f"request ({tokens} tokens) exceeds the available context size ({context_tokens} tokens)"
-            return [answer(400, {"error": {"type": "exceed_context_size_error", "message": sentence}})]
+            return overflowing({"type": "exceed_context_size_error", "message": sentence})
 
         return play
 
@@ -163,10 +181,37 @@ async def test_prompt_is_trimmed_by_the_servers_numbers_and_nobody_sees_it_when_
         async with stage.worker():
             events, found = await told(stage, await stage.ask("And now?"))
     assert found.reply.status is ReplyStatus.COMPLETED, asked
-    assert [type(event) for event in events] == [Began]
+    assert [type(event) for event in events] == shown
+    assert found.reply.epoch == 1, "one claim saw it through"
     assert [attempt.error for attempt in found.reply.attempt_log] == ["context_too_long", None]
     assert asked[0] > 1200
     assert 300 < asked[1] <= 1200, "not more is cut than has to be"
+
+
+async def test_prompt_is_cut_by_what_a_named_model_counts_when_it_answers_under_a_dated_name(
+    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer]
+) -> None:
+    sent: list[int] = []
+
+    def counting(request: Request) -> Sequence[Step]:
+        characters = len(orjson.dumps(request.json()["messages"]))
+        sent.append(characters)
+        started = {"model": "fault-2026-08-07", "choices": [{"index": 0, "delta": {"content": "Hello"}}]}
+        return [stream_head(), event(started), delta(finish="stop"), usage(characters // 2, 1), DONE]
+
+    server = model_servers[0]
+    server.routes = {CHAT: counting}
+    small = {"context_tokens": 2_000, "output_reserve_tokens": 200}
+    async with over([server], stores_of_the_stage, **small) as stage:
+        for number in range(60):
+            said = f"Message {number}: the quick brown fox jumps over the lazy dog, and then once more. " * 3
+            draft = Draft(user_id=USER, conversation_id=CONVERSATION, content=said, asked=None)
+            await submit(draft, claim=None, desk=stage.api.desk)
+        async with stage.worker():
+            for _ in range(2):
+                await stage.ended(await stage.ask("And now?", asked=Asked(model="fault")))
+    first, second = sent
+    assert second < 0.7 * first
 
 
 async def test_reply_says_what_was_dropped_when_its_model_does_not_take_all_that_was_asked(

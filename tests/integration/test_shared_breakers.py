@@ -11,7 +11,7 @@ from message_service.providers.routing.breaker import Admission, Breaker, Breake
 from message_service.providers.routing.shared import STATE_KEY, SharedBreakers, read_breakers
 from message_service.providers.routing.target import Target
 from message_service.providers.scripted import ScriptedProvider
-from message_service.relay import Relay, open_relay
+from message_service.relay import PREFIX, Relay, open_relay
 from tests.fixtures.waiting import eventually
 
 POLICY = BreakerPolicy(failures_in_a_row=2, first_open_seconds=1)
@@ -103,6 +103,33 @@ async def test_lease_of_a_probe_lasts_while_its_worker_lives_and_no_longer(relay
         return await other.shared.take_probe(other.target)
 
     await eventually(is_free, seconds=20, what="the lease of the dead worker has run out")
+
+
+async def test_lease_of_a_probe_runs_out_when_whoever_took_it_is_interrupted(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Worker(relay), Worker(relay)
+    one.fail()
+    await one.shared.exchange()
+    await other.shared.exchange()
+    await asyncio.sleep(1.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(one.shared, "exchange", asyncio.Event().wait)  # Redis answers no more
+        taking = asyncio.create_task(one.shared.take_probe(one.target))
+
+        async def is_taken() -> bool:
+            return bool(await relay.quick.exists(f"{PREFIX}:{{breakers}}:probe:{one.target.identity}"))
+
+        await eventually(is_taken, seconds=10, what="the lease is taken")
+        taking.cancel()
+        with suppress(asyncio.CancelledError):
+            await taking
+
+    async def is_free() -> bool:
+        return await other.shared.take_probe(other.target)
+
+    async with one.running():
+        await eventually(is_free, seconds=20, what="nobody renews the lease")
 
 
 async def test_each_worker_stands_by_itself_when_redis_is_gone() -> None:

@@ -53,7 +53,8 @@ class WritingDesk:
 async def write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
     """Stream the provider's text to the watchers. Raises `ProviderError`, `ClaimLost`, `MessageNotFound`.
 
-    A prompt that is too long is trimmed once more by what the provider told, which nobody sees.
+    A prompt that is too long is trimmed once more by what the provider told. Nobody sees it, but where the
+    provider told it in its stream: watchers then see that the text, of which there was none, begins again.
     """
     trim = Trim(desk.budget, desk.ratios.of(claimed.asked.model))
     route = _route(claimed, draft, desk)
@@ -63,6 +64,9 @@ async def write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
     except ContextTooLong as told:
         if draft.writer.text:
             raise
+        if draft.provider is not None:
+            # It was shown that a provider took the prompt, and positions must rise when one takes the next.
+            draft.begin_again(told.code)
         trim = trimmed(
             trim,
             counted_tokens=prompt.prompt_tokens / trim.ratio,
@@ -73,11 +77,13 @@ async def write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
         await _stream(claimed, prompt, replace(route, is_last_trim=True), draft, desk)
     usage = draft.usage
     if draft.model is not None and usage is not None and not usage.is_estimated:
-        desk.ratios.learn(
-            draft.model,
-            counted_tokens=prompt.prompt_tokens / trim.ratio,
-            reported_tokens=usage.input_tokens,
-        )
+        # Looked up by the name that is asked for, which may be answered by a dated one.
+        for model in dict.fromkeys((claimed.asked.model or draft.model, draft.model)):
+            desk.ratios.learn(
+                model,
+                counted_tokens=prompt.prompt_tokens / trim.ratio,
+                reported_tokens=usage.input_tokens,
+            )
 
 
 def _route(claimed: Reply, draft: Draft, desk: WritingDesk) -> Route:

@@ -14,7 +14,6 @@ from message_service.errors import (
     ContextTooLong,
     ModelNotFound,
     ModelUnavailable,
-    ProviderAuthFailed,
     ProviderError,
     ProviderRequestInvalid,
 )
@@ -25,7 +24,7 @@ from message_service.providers.routing.breaker import BLAME, Blame
 from message_service.providers.routing.failover import Broken, FailoverPolicy, Verdict
 from message_service.providers.routing.fitting import fitting
 from message_service.providers.routing.retry_budget import RetryBudget
-from message_service.providers.routing.run import Continued, Fresh, Restarted, Route, RouterEvent, Run
+from message_service.providers.routing.run import Continued, Fresh, Restarted, Route, RouterEvent, Run, may_go_on
 from message_service.providers.routing.shared import SharedBreakers
 from message_service.providers.routing.strategies import STRATEGIES, Strategy, in_tiers
 from message_service.providers.routing.target import Target
@@ -148,7 +147,8 @@ class Router:
         run.tried.append(target)
         shown: Fresh | Continued
         if self._take_over(run, target) is Verdict.CONTINUE:
-            prompt = replace(prompt, prefill=run.text)
+            room = prompt.max_output_tokens - run.route.count_tokens(run.text)
+            prompt = replace(prompt, prefill=run.text, max_output_tokens=max(1, room))
             shown = Continued(run, run.switch_to(target))
         else:
             for event in self._begin_again(run, target):
@@ -166,7 +166,8 @@ class Router:
             admitted.finished()
         except ProviderError as fault:
             notes.failed(fault)
-            if not _is_the_callers_model(fault, prompt):
+            is_refused_here = isinstance(shown, Continued) and shown.is_refused
+            if not is_refused_here and not _is_the_callers_model(fault, prompt):
                 admitted.failed(fault, chance=self._dice.random())
                 if BLAME.get(type(fault)) is not Blame.NONE:
                     target.disappointed()
@@ -201,8 +202,7 @@ class Router:
         can_continue = (
             capabilities is not None
             and capabilities.can_prefill
-            and run.model is not None
-            and (run.prompt.model or capabilities.model) == run.model
+            and may_go_on(run.prompt.model or capabilities.model, run.model)
         )
         return self._policy.failover.decide(
             Broken(
@@ -231,12 +231,13 @@ def is_of_family(name: str, asked: str) -> bool:
 
 
 def _is_the_callers_model(fault: ProviderError, prompt: Prompt) -> bool:
-    """Whether the caller asked for a model that is not to be had, which must not close the target to others."""
+    """Whether the caller asked for a model that is not to be had, which must not close the target to others.
+
+    Servers say so in many words, and by status: not paid for, not allowed, not there.
+    """
     if prompt.model is None:
         return False
-    return isinstance(fault, ModelUnavailable | ModelNotFound) or (
-        isinstance(fault, ProviderAuthFailed) and fault.status == 403
-    )
+    return isinstance(fault, ModelUnavailable | ModelNotFound) or fault.status in (402, 403, 404)
 
 
 def _now() -> float:

@@ -23,7 +23,8 @@ class RetryPolicy:
     """Exponential backoff with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter").
 
     An attempt that failed at its work is repeated up to `max_attempts`. An outage is waited out until the
-    reply's deadline, however long. A provider's Retry-After is obeyed as long as the deadline allows.
+    reply's deadline, however long. A provider's Retry-After is obeyed as long as the deadline allows: by the reply
+    up to `longest_told_delay_seconds`, beyond that by whoever chooses the provider.
     """
 
     max_attempts: int
@@ -31,6 +32,8 @@ class RetryPolicy:
     longest_delay_seconds: float = 30
     longest_delay_in_outage_seconds: float = 10
     """Shorter, so that replies start soon after a provider is back."""
+    longest_told_delay_seconds: float = 30
+    """Of a Retry-After: only who sent it has to be left alone for longer, and another provider may be well sooner."""
 
     def decide(
         self,
@@ -50,9 +53,10 @@ class RetryPolicy:
         if not error.is_transient or attempts >= self.max_attempts:
             return GiveUp(error)
         delay = self._delay(error, attempts, self.longest_delay_seconds, dice)
-        return TryAgain(delay, is_attempt_counted=True) if delay < remaining_seconds else GiveUp(error)
+        is_in_time = max(delay, error.retry_after_seconds or 0) < remaining_seconds
+        return TryAgain(delay, is_attempt_counted=True) if is_in_time else GiveUp(error)
 
     def _delay(self, error: ProviderError, tries: int, longest_seconds: float, dice: float) -> float:
         # The exponent is bounded because the power of a large one is no float any more.
         ceiling = min(longest_seconds, self.first_delay_seconds * 2.0 ** min(tries - 1, 30))
-        return max(ceiling * dice, error.retry_after_seconds or 0)
+        return max(ceiling * dice, min(error.retry_after_seconds or 0, self.longest_told_delay_seconds))

@@ -2,12 +2,13 @@
 
 import aiohttp
 
-from message_service.errors import StreamCut
+from message_service.errors import ModelUnavailable, StreamCut
 from message_service.providers.provider import Provider, Started, TextDelta
 from message_service.providers.router import Router, RoutingPolicy
+from message_service.providers.routing.breaker import Breaker, BreakerPolicy
 from message_service.providers.routing.failover import FailoverPolicy
 from message_service.providers.routing.retry_budget import RetryBudget
-from message_service.providers.routing.run import Restarted, Switched
+from message_service.providers.routing.run import Restarted, Route, Switched
 from message_service.providers.routing.target import Target
 from message_service.setting_types import MidstreamPolicy
 from tests.contract.providers.fault_server import (
@@ -17,6 +18,7 @@ from tests.contract.providers.fault_server import (
     FaultServer,
     Step,
     delta,
+    event,
     lm_studio_models,
     stream_head,
 )
@@ -86,6 +88,66 @@ async def test_same_model_goes_on_from_the_text_when_the_policy_is_to_continue(s
         Started("lm_studio-2", "fault"),
     ], "it is said that another goes on"
     assert asked[0]["messages"][-1] == {"role": "assistant", "content": "Once upon a time there was"}  # type: ignore[index]
+
+
+async def test_continuation_may_only_be_as_long_as_was_asked_for_together_with_what_was_shown(
+    session: aiohttp.ClientSession,
+) -> None:
+    cut = [stream_head(), delta("Once upon a time "), delta("there was")]
+    models = lm_studio_models(fault=8192)
+    async with (
+        FaultServer({CHAT: cut, MODELS: [models]}) as first,
+        FaultServer({CHAT: REPLY, MODELS: [models]}) as second,
+    ):
+        router = router_of(*lm_studios(session, first, second), policy=midstream("continue"))
+        await router.look()
+        counting = Route(count_tokens=lambda text: len(text.split()))
+        for most in (10, 3):
+            await read(router.stream(prompt(max_output_tokens=most), counting))
+        asked = [request.json()["max_tokens"] for request in second.requests if request.path == CHAT]
+    assert asked == [4, 1], "something is left to ask for"
+
+
+async def test_dated_name_of_the_same_model_goes_on_when_the_policy_is_to_continue(
+    session: aiohttp.ClientSession,
+) -> None:
+    cut, rest = (
+        [stream_head(), event({"model": "fault-2026-08-07", "choices": [{"delta": {"content": text}}]})]
+        for text in ("Once upon a time ", "there was a lamp.")
+    )
+    models = lm_studio_models(fault=8192)
+    async with (
+        FaultServer({CHAT: cut, MODELS: [models]}) as first,
+        FaultServer({CHAT: [*rest, delta(finish="stop"), DONE], MODELS: [models]}) as second,
+    ):
+        router = router_of(*lm_studios(session, first, second), policy=midstream("continue"))
+        await router.look()
+        reading = await read(router.stream(prompt()))
+    assert reading.error is None
+    assert reading.text == "Once upon a time there was a lamp."
+
+
+async def test_target_is_not_blamed_when_another_model_answers_there_than_wrote_the_text(
+    session: aiohttp.ClientSession,
+) -> None:
+    cut = [stream_head(), delta("Once upon a time "), delta("there was")]
+    other = [stream_head(), event({"model": "other", "choices": [{"delta": {"content": " a lamp."}}]})]
+    models = lm_studio_models(fault=8192)
+    async with (
+        FaultServer({CHAT: cut, MODELS: [models]}) as first,
+        FaultServer({CHAT: other, MODELS: [models]}) as second,
+    ):
+        providers = lm_studios(session, first, second)
+        one_failure_opens = BreakerPolicy(failures_in_a_row=1)
+        cutting, well = (Target(provider, Breaker(one_failure_opens)) for provider in providers)
+        router = Router([cutting, well], midstream("continue"))
+        await router.look()
+        reading = await read(router.stream(prompt()))
+    assert (type(reading.error), reading.text) == (ModelUnavailable, "Once upon a time there was")
+    assert cutting.breaker is not None
+    assert cutting.breaker.ejection is not None
+    assert well.breaker is not None
+    assert well.breaker.ejection is None
 
 
 async def test_text_is_kept_when_another_model_would_go_on(session: aiohttp.ClientSession) -> None:

@@ -119,6 +119,34 @@ async def test_failure_is_told_at_once_when_only_a_person_can_mend_it(
     assert len(fault_server.requests) == 1
 
 
+async def test_others_wait_while_one_finds_out_whether_a_person_has_mended_it(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    fault_server.routes[CHAT] = [answer(401, b"")]
+    soon = BreakerPolicy(first_lasting_open_seconds=0.1)
+    (provider,) = lm_studios(session, fault_server)
+    router = Router([Target(provider, Breaker(soon))])
+    assert type((await read(router.stream(prompt()))).error) is ProviderAuthFailed
+    await asyncio.sleep(0.2)
+    fault_server.routes[CHAT] = [stream_head(), Pause(0.3), delta("Hello"), delta(finish="stop"), DONE]
+    probe, *others = await asyncio.gather(*(read(router.stream(prompt())) for _ in range(4)))
+    assert probe.text == "Hello"
+    assert [type(other.error) for other in others] == [NoProviderAvailable] * 3
+
+
+@pytest.mark.parametrize("status", [402, 403, 404])
+async def test_target_stays_open_to_others_when_a_model_that_a_caller_named_is_not_to_be_had(
+    session: aiohttp.ClientSession, fault_server: FaultServer, status: int
+) -> None:
+    refusal = answer(status, {"error": {"code": status, "message": "Nobody serves nonsense on this account."}})
+    fault_server.routes[CHAT] = lambda request: [refusal] if request.json()["model"] == "nonsense" else REPLY
+    router = router_of(*lm_studios(session, fault_server))
+    for _ in range(8):
+        assert (await read(router.stream(prompt(model="nonsense")))).error is not None
+    assert len([request for request in fault_server.requests if request.path == CHAT]) == 8
+    assert (await read(router.stream(prompt()))).text == "Hello"
+
+
 async def test_callers_wish_for_a_missing_model_leaves_the_target_open_to_others(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:

@@ -9,6 +9,7 @@ from message_service.errors import (
     ProviderError,
     ProviderOverloaded,
     ProviderRateLimited,
+    StreamCut,
 )
 from message_service.providers.router import is_of_family
 from message_service.providers.routing.run import most_telling
@@ -18,6 +19,8 @@ CONTEXT = ContextTooLong(provider="b")
 REFUSED = ProviderConnectFailed(provider="c")
 SOON = ProviderRateLimited(provider="d", retry_after_seconds=2)
 LATER = ProviderOverloaded(provider="e", retry_after_seconds=30)
+LATEST = ProviderRateLimited(provider="f", retry_after_seconds=3600)
+CUT = StreamCut(provider="g")
 
 
 @pytest.mark.parametrize(
@@ -26,8 +29,12 @@ LATER = ProviderOverloaded(provider="e", retry_after_seconds=30)
         ([AUTH], AUTH),
         ([AUTH, CONTEXT], AUTH),
         ([AUTH, REFUSED], REFUSED),
-        ([REFUSED, LATER], LATER),
+        ([REFUSED, LATER], REFUSED),
+        ([LATER, REFUSED], REFUSED),
         ([LATER, SOON, REFUSED, AUTH], SOON),
+        ([LATEST, LATER], LATER),
+        ([REFUSED, CUT], CUT),
+        ([LATER, CUT, REFUSED], CUT),
     ],
 )
 def test_error_that_passes_first_is_told_when_all_have_failed(

@@ -67,6 +67,11 @@ def test_provider_is_obeyed_when_it_says_how_long_to_wait() -> None:
     assert delay(StreamCut(provider="any", retry_after_seconds=7), chance=0) == 7
 
 
+@pytest.mark.parametrize("kind", [ProviderRateLimited, StreamCut])
+def test_reply_waits_half_a_minute_when_a_provider_asks_for_more(kind: type[ProviderError]) -> None:
+    assert delay(kind(provider="any", retry_after_seconds=500), chance=0) == 30
+
+
 def test_own_wait_counts_when_the_provider_asks_for_less() -> None:
     assert delay(StreamCut(provider="any", retry_after_seconds=0.1), attempts=4) == pytest.approx(4)
 
@@ -75,6 +80,8 @@ def test_nothing_is_tried_again_when_the_deadline_comes_first() -> None:
     error = StreamCut(provider="any", retry_after_seconds=30)
     assert decide(error, remaining=30) == GiveUp(error)
     assert isinstance(decide(error, remaining=30.1), TryAgain)
+    late = StreamCut(provider="any", retry_after_seconds=400)
+    assert decide(late, remaining=300) == GiveUp(late), "although it would be asked in half a minute"
 
 
 @pytest.mark.parametrize(
@@ -103,5 +110,5 @@ def test_next_attempt_is_within_the_deadline_when_there_is_one(
             error, attempts=attempts, claims=claims, remaining_seconds=remaining
         )
         if isinstance(decision, TryAgain):
-            assert decision.after_seconds <= min(remaining, max(30, retry_after or 0))
-            assert decision.after_seconds >= min(retry_after or 0, remaining)
+            assert decision.after_seconds <= min(remaining, 30)
+            assert decision.after_seconds >= min(retry_after or 0, remaining, 30)

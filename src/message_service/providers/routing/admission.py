@@ -55,9 +55,10 @@ class Gate:
             return NoProviderAvailable(
                 "Every provider is busy.", provider=line[0].name, retry_after_seconds=_FULL_SECONDS
             )
-        opened = [target.breaker.ejection for target in line if target.breaker and target.breaker.ejection]
-        if opened and all(ejection.reason in LASTING for ejection in opened):
-            kind = next(kind for kind in ProviderError.__subclasses__() if kind.code == opened[0].reason)
+        opened = [_open_ejection(target, at) for target in line]
+        reasons = [ejection.reason for ejection in opened if ejection is not None and ejection.reason in LASTING]
+        if len(reasons) == len(line):
+            kind = next(kind for kind in ProviderError.__subclasses__() if kind.code == reasons[0])
             return kind(provider=line[0].name)
         first = min(line, key=lambda target: _opens_at(target, at))
         wait_seconds = max(0.1, _opens_at(first, at) - at)
@@ -158,6 +159,12 @@ def _now() -> float:
 def _is_full(target: Target) -> bool:
     limit = target.most_in_flight(_now())
     return limit is not None and target.in_flight >= limit
+
+
+def _open_ejection(target: Target, at: float) -> Ejection | None:
+    """None when it is well, and when somebody finds out whether it is."""
+    breaker = target.breaker
+    return breaker.ejection if breaker is not None and breaker.state(at) is BreakerState.OPEN else None
 
 
 def _opens_at(target: Target, at: float) -> float:

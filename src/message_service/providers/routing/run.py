@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from message_service.errors import ModelUnavailable, ProviderError
 from message_service.messages.reply import Attempt
 from message_service.providers.provider import Finished, Prompt, ProviderEvent, Started, TextDelta
+from message_service.providers.reply_reader import is_same_model
 from message_service.providers.routing.attempts import Notes
 from message_service.providers.routing.failover import Joint
 from message_service.providers.routing.target import Target
 
 _WITHOUT_DEADLINE_SECONDS = 3600.0
 _CHARACTERS_PER_TOKEN = 4
+_SOON_SECONDS = 10.0
+"""A provider that does not say when is asked again within so long: `RetryPolicy.longest_delay_in_outage_seconds`."""
 
 
 def _about(text: str) -> int:
@@ -123,18 +126,21 @@ class Fresh:
 class Continued:
     """A text that goes on where another target broke off. The switch is told once there is something new to show.
 
-    Raises `ModelUnavailable` when another model answers than wrote the beginning: two are not mixed.
+    Raises `ModelUnavailable` when another model answers than wrote the beginning: two are not mixed. The target is
+    well then (`is_refused`).
     """
 
     def __init__(self, run: Run, switched: Switched) -> None:
         self._run = run
         self._joint = Joint(run.text)
         self._held: list[RouterEvent] = [switched]
+        self.is_refused = False
 
     def take(self, event: ProviderEvent, at: float) -> list[RouterEvent]:
         match event:
             case Started(provider, model):
-                if model != self._run.model:
+                if not may_go_on(model, self._run.model):
+                    self.is_refused = True
                     raise ModelUnavailable(f"{model} cannot go on for {self._run.model}.", provider=provider)
                 self._held.append(event)
                 return []
@@ -153,12 +159,25 @@ class Continued:
         return [*held, TextDelta(text, tokens)]
 
 
+def may_go_on(model: str | None, beginning: str | None) -> bool:
+    """Whether `model` is the one that wrote the `beginning`, as far as their names tell; either may be a dated one."""
+    if model is None or beginning is None:
+        return False
+    return is_same_model(model, beginning) or is_same_model(beginning, model)
+
+
 def most_telling(failures: Sequence[ProviderError]) -> ProviderError:
     """The error to report when all have failed: one that may pass, and among those the one that passes first.
 
-    One that says when goes before those that do not: retrying before then would only use up attempts.
+    One that says when goes before those that do not, because retrying before then would only use up attempts; but
+    not one that names a long wait: whoever did not say when may be back much sooner. Of two that do not say when,
+    the one whose provider took the prompt is told, so that the attempt counts.
     """
-    return min(
-        failures,
-        key=lambda fault: (not fault.is_transient, fault.retry_after_seconds is None, fault.retry_after_seconds or 0),
-    )
+
+    def rank(fault: ProviderError) -> tuple[bool, float, bool, bool, float]:
+        wait_seconds = fault.retry_after_seconds or 0
+        long_wait_seconds = wait_seconds if wait_seconds > _SOON_SECONDS else 0
+        says_nothing = fault.retry_after_seconds is None
+        return not fault.is_transient, long_wait_seconds, says_nothing, fault.is_outage, wait_seconds
+
+    return min(failures, key=rank)

@@ -163,6 +163,10 @@ class SharedBreakers:
             await self.exchange()
         except (RelayUnavailable, ResponseError):
             return True
+        except asyncio.CancelledError:
+            # Whoever is interrupted here sends no probe, and a lease that is renewed would keep others from it.
+            self._leases.discard(target.identity)
+            raise
         if target.admission(asyncio.get_running_loop().time()) is Admission.PROBE:
             return True
         await self.release_probe(target)

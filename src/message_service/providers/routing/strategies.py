@@ -1,5 +1,6 @@
 """The orders in which targets of one tier are asked. Each strategy is one small class, and `STRATEGIES` names them."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from random import Random
@@ -51,16 +52,17 @@ class Priority:
 
 
 class RoundRobin:
-    """Each in turn."""
+    """Each in turn. Every tier has turns of its own, and so has every choice of targets that a prompt leaves."""
 
     def __init__(self) -> None:
-        self._turn = -1
+        self._turns: Counter[tuple[str, ...]] = Counter()
 
     def order(self, candidates: Sequence[Candidate], key: str) -> list[Candidate]:  # noqa: ARG002 - all are called alike
         if not candidates:
             return []
-        self._turn += 1
-        start = self._turn % len(candidates)
+        names = tuple(candidate.name for candidate in candidates)
+        start = self._turns[names] % len(candidates)
+        self._turns[names] += 1
         return [*candidates[start:], *candidates[:start]]
 
 

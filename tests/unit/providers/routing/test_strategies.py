@@ -68,6 +68,14 @@ def test_each_comes_first_equally_often_in_round_robin() -> None:
     assert firsts("round_robin", some("a", "b", "c"), 30) == {"a": 10, "b": 10, "c": 10}
 
 
+def test_each_comes_first_in_its_tier_equally_often_when_there_are_several() -> None:
+    strategy = STRATEGIES["round_robin"](Random(7))
+    tiers = [*some("a", "b", tier=1), *some("c", "d", tier=2)]
+    lines = [[one.name for one in in_tiers(tiers, strategy, "")] for _ in range(10)]
+    assert Counter(line[0] for line in lines) == {"a": 5, "b": 5}
+    assert Counter(line[2] for line in lines) == {"c": 5, "d": 5}
+
+
 def test_each_comes_first_as_often_as_its_weight_says() -> None:
     heavy, light, never = some("a", "b", "c")
     candidates = [replace(heavy, weight=3), light, replace(never, weight=0)]
