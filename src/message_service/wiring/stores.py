@@ -8,6 +8,7 @@ from message_service.errors import InvalidSettings
 from message_service.relay import Relay, open_relay
 from message_service.settings import Settings
 from message_service.store.database import Database, open_database
+from message_service.store.server_time import keeping_time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,10 @@ class Stores:
 
 @asynccontextmanager
 async def open_stores(settings: Settings, *, role: str, with_indexes: bool) -> AsyncIterator[Stores]:
-    """Raises `InvalidSettings` when a URL is missing or unusable, `StoreUnavailable` when MongoDB does not answer."""
+    """Both, and this process's clock in step with MongoDB's.
+
+    Raises `InvalidSettings` when a URL is missing or unusable, `StoreUnavailable` when MongoDB does not answer.
+    """
     if settings.mongodb_url is None or settings.redis_url is None:
         raise InvalidSettings(
             "MESSAGE_SERVICE_MONGODB_URL and MESSAGE_SERVICE_REDIS_URL must be set; "
@@ -34,4 +38,5 @@ async def open_stores(settings: Settings, *, role: str, with_indexes: bool) -> A
                 with_indexes=with_indexes,
             )
         )
+        await stack.enter_async_context(keeping_time(database))
         yield Stores(database=database, relay=relay)
