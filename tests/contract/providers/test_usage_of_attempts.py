@@ -8,7 +8,18 @@ from message_service.messages.reply import Attempt, Usage
 from message_service.providers.provider import TextDelta
 from message_service.providers.routing.run import Route
 from tests.contract.providers.adapters import ADAPTERS
-from tests.contract.providers.fault_server import DONE, FaultServer, Silence, Step, delta, event, stream_head, usage
+from tests.contract.providers.fault_server import (
+    DONE,
+    FaultServer,
+    Pause,
+    Reset,
+    Silence,
+    Step,
+    delta,
+    event,
+    stream_head,
+    usage,
+)
 from tests.contract.providers.reading import Reading, prompt, read
 from tests.contract.providers.routers import router_of
 from tests.contract.providers.wire_events import MESSAGES_END, messages_start, messages_text
@@ -41,10 +52,11 @@ async def test_tokens_are_booked_when_the_model_spent_them_all_on_reasoning(
     assert attempt.usage == Usage(20, 400)
 
 
+@pytest.mark.parametrize("end", [[], [Pause(0.1), Reset()]], ids=["clean end", "reset"])
 async def test_prompt_is_booked_by_its_classes_when_the_stream_is_cut(
-    session: aiohttp.ClientSession, fault_server: FaultServer
+    session: aiohttp.ClientSession, fault_server: FaultServer, end: list[Step]
 ) -> None:
-    steps: list[Step] = [stream_head(), CACHED_START, messages_text("Three words only")]
+    steps: list[Step] = [stream_head(), CACHED_START, messages_text("Three words only"), *end]
     reading, attempt = await _attempt(session, fault_server, "anthropic", steps)
     assert type(reading.error) is StreamCut
     assert attempt.usage == Usage(1250, 3, is_estimated=True, cached_input_tokens=1000, cache_write_tokens=200)
