@@ -127,7 +127,7 @@ class CloudProvider(ABC):
                 timeout_seconds=TIMEOUT_SECONDS,
             )
         except ProviderError as fault:
-            if fault.status not in _NOT_THERE or isinstance(fault, ModelNotFound):
+            if fault.status not in _NOT_THERE:
                 return ProviderHealth(
                     provider=self.name, is_reachable=fault.status is not None, detail=self._trouble(fault)
                 )
