@@ -339,6 +339,13 @@ class EmptyResponse(ProviderError):
     is_transient = True
 
 
+class OutputSpentOnReasoning(ProviderError):
+    """It was paid for, and would be again: a model that does not reason, or less, may do better."""
+
+    sentence = "The model spent all its output tokens on reasoning: allow more, or turn its reasoning off."
+    code = "output_spent_on_reasoning"
+
+
 # --- what stops a start ------------------------------------------------------------------------
 
 

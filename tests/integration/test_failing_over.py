@@ -13,7 +13,7 @@ from message_service.api.schemas.replies import ReplyShape
 from message_service.api.wire import found_reply_json
 from message_service.journey.submit import Draft, submit
 from message_service.live.event import Began, Placed, ProviderSwitched, Reset
-from message_service.messages.reply import Asked, Reply, ReplyError, ReplyStatus
+from message_service.messages.reply import Asked, Reply, ReplyError, ReplyStatus, Usage
 from message_service.store.database import Database
 from message_service.store.mapping import usage_from_row
 from message_service.store.replies import ReplyWithMessage
@@ -249,6 +249,21 @@ async def test_reply_fails_at_once_when_the_only_provider_does_not_have_the_conf
             assert found.reply.finished_at is not None
             assert found.reply.finished_at < found.reply.deadline - timedelta(minutes=5)
     assert len([request for request in server.requests if request.path == CHAT]) == 1
+
+
+async def test_reply_fails_at_once_and_says_what_to_do_when_its_tokens_were_spent_on_reasoning(
+    stores_of_the_stage: dict[str, Any], model_servers: list[FaultServer]
+) -> None:
+    server = model_servers[0]
+    thought = event({"model": "fault", "choices": [{"index": 0, "delta": {"reasoning_content": "Hm."}}]})
+    server.routes[CHAT] = [stream_head(), thought, delta(finish="length"), usage(20, 400), DONE]
+    async with over([server], stores_of_the_stage) as stage, stage.worker():
+        found = await stage.ended(await stage.ask("Hello!"))
+    assert found.reply.status is ReplyStatus.FAILED
+    assert found.reply.error is not None
+    assert found.reply.error.code == "output_spent_on_reasoning"
+    assert "allow more" in found.reply.error.detail
+    assert [attempt.usage for attempt in found.reply.attempt_log] == [Usage(20, 400)], "asked, and paid for, once"
 
 
 async def _looked_at(servers: Sequence[FaultServer]) -> None:

@@ -15,7 +15,7 @@ from message_service.providers.anthropic_messages import (
     request_body,
 )
 from message_service.providers.anthropic_models import anthropic_model
-from message_service.providers.cloud import CloudProvider, Request, without
+from message_service.providers.cloud import CloudProvider, Request, within, without
 from message_service.providers.provider import Capabilities, Prompt
 from message_service.providers.reply_stream import Patience
 
@@ -51,10 +51,12 @@ class AnthropicProvider(CloudProvider):
         super().__init__(session, url.rstrip("/").removesuffix("/v1"), headers, model, patience, name=name)
 
     def request(self, prompt: Prompt, model: str, left_out: Collection[str]) -> Request:
-        body = request_body(prompt, model, thinking=anthropic_model(model).thinking, provider=self.name)
+        traits = anthropic_model(model)
+        prompt, lowered = within(prompt, model, traits.max_output_tokens)
+        body = request_body(prompt, model, thinking=traits.thinking, provider=self.name)
         if not self._takes_temperature(model):
             left_out = {*left_out, "temperature"}
-        warnings = without(body, left_out, model)
+        warnings = lowered + without(body, left_out, model)
         if "temperature" in body and prompt.temperature is not None and prompt.temperature > MAX_TEMPERATURE:
             warnings += (f"temperature was lowered to {MAX_TEMPERATURE:g}, the highest this API takes",)
         reader = MessageStream(

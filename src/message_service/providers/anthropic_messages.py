@@ -135,7 +135,6 @@ class MessageStream(ReplyReader):
             case "message_stop":
                 self._begin(None, taken)
                 self._finish = self._reason
-                self._usage = self._counted()
                 self._say("", taken, is_last=True)
                 self.is_done = True
             case "error":
@@ -165,6 +164,7 @@ class MessageStream(ReplyReader):
         for name, value in (*usage.items(), ("thinking_tokens", thinking)):
             if is_count(value):
                 self._counts[name] = value
+        self._usage = self._counted()
 
     def _counted(self) -> Usage | None:
         """`input_tokens` counts only what no cache had to do with, so the whole is the sum of three."""

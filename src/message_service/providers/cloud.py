@@ -4,12 +4,13 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 
 from message_service.errors import ModelNotFound, ProviderAuthFailed, ProviderError, ProviderRequestInvalid
 from message_service.providers.provider import Capabilities, Prompt, ProviderEvent, ProviderHealth
+from message_service.providers.refusals import refused, refused_for_good
 from message_service.providers.reply_reader import ReplyReader, is_same_model
 from message_service.providers.reply_stream import Patience, read_reply, to_json
 from message_service.providers.upstream import get_json, post_json
@@ -17,8 +18,6 @@ from message_service.providers.upstream import get_json, post_json
 TIMEOUT_SECONDS = 5.0
 """For answers that no model has to be waited for."""
 _NOT_THERE = (404, 405, 501)
-_MAY_BE_LEFT_OUT = ("temperature", "reasoning", "reasoning_effort", "thinking", "prompt_cache_key", "stream_options")
-"""Parameters without which a reply is still the one that was asked for, more or less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class CloudProvider(ABC):
     """A provider behind one address, with one model by default.
 
     What a model takes is known by family and turns out wrong with time: a parameter that it refuses by name is
-    left out from then on, with a warning.
+    left out, with a warning, and from then on where it is not only the value that it refuses.
     """
 
     vendor: str
@@ -64,8 +63,9 @@ class CloudProvider(ABC):
         model = prompt.model or self._model
         if prompt.prefill and not self._capabilities(model).can_prefill:
             raise ProviderRequestInvalid(f"{model} cannot go on from a beginning.", provider=self.name)
+        left_out = self._left_out.get(model, frozenset())
         while True:
-            request = self.request(prompt, model, self._left_out.get(model, frozenset()))
+            request = self.request(prompt, model, left_out)
             pieces = read_reply(
                 self._session,
                 request.url,
@@ -82,8 +82,11 @@ class CloudProvider(ABC):
                         for event in piece:
                             yield event
             except ProviderRequestInvalid as fault:
-                if request.reader.is_started or not self._learn(model, request.body, fault):
+                names = refused(request.body, fault.detail)
+                if request.reader.is_started or not names:
                     raise
+                left_out |= names
+                self._left_out[model] = self._left_out.get(model, frozenset()) | refused_for_good(names, fault.detail)
                 continue
             except ModelNotFound as fault:
                 raise self._without_model(model, fault) from fault
@@ -127,7 +130,7 @@ class CloudProvider(ABC):
                 timeout_seconds=TIMEOUT_SECONDS,
             )
         except ProviderError as fault:
-            if fault.status not in _NOT_THERE or isinstance(fault, ModelNotFound):
+            if fault.status not in _NOT_THERE:
                 return ProviderHealth(
                     provider=self.name, is_reachable=fault.status is not None, detail=self._trouble(fault)
                 )
@@ -148,7 +151,7 @@ class CloudProvider(ABC):
 
     @abstractmethod
     def request(self, prompt: Prompt, model: str, left_out: Collection[str]) -> Request:
-        """What is sent, without the parameters in `left_out`. Does no I/O."""
+        """What is sent, without the parameters in `left_out`, or with what stands for them. Does no I/O."""
 
     @abstractmethod
     def _capabilities(self, model: str) -> Capabilities: ...
@@ -159,12 +162,6 @@ class CloudProvider(ABC):
 
     @abstractmethod
     def _models_url(self) -> str: ...
-
-    def _learn(self, model: str, body: Mapping[str, object], fault: ProviderError) -> bool:
-        """Whether the refusal names a parameter that can be left out."""
-        refused = [name for name in _MAY_BE_LEFT_OUT if name in body and name in fault.detail]
-        self._left_out[model] = self._left_out.get(model, frozenset()) | set(refused)
-        return bool(refused)
 
     def _without_model(self, model: str, fault: ModelNotFound) -> ModelNotFound:
         return ModelNotFound(
@@ -189,6 +186,14 @@ def without(body: dict[str, object], left_out: Collection[str], model: str) -> t
     """Take `left_out` from the body; a warning for each that was there."""
     dropped = [name for name in left_out if body.pop(name, None) is not None]
     return tuple(f"{name} was left out: {model} does not take it" for name in sorted(dropped))
+
+
+def within(prompt: Prompt, model: str, most_tokens: int | None) -> tuple[Prompt, tuple[str, ...]]:
+    """The prompt asking for no more output than the model can write, which it would refuse; a warning if it did."""
+    if most_tokens is None or prompt.max_output_tokens <= most_tokens:
+        return prompt, ()
+    warning = f"max_output_tokens was lowered to {most_tokens}, the most that {model} writes"
+    return replace(prompt, max_output_tokens=most_tokens), (warning,)
 
 
 def _names(listing: object) -> list[str] | None:

@@ -9,12 +9,15 @@ from types import SimpleNamespace
 import aiohttp
 
 CONNECT_TIMEOUT_SECONDS = 2.0
+"""For all of it: finding the address, connecting, and the handshake of TLS."""
+CLOSED_WHILE_IDLE_SECONDS = 2.0
+"""A connection that breaks later after a request was sent on it had not been closed by then: the server had read it."""
 IDLE_SECONDS = 60.0
 """A server that closes earlier is noticed."""
 END_OF_BODY_SECONDS = 1.0
 """After a stream's end marker its connection is used again only if the body ends within this time."""
 
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_SECONDS)
+_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_SECONDS)
 
 
 @dataclass(slots=True)
@@ -45,11 +48,14 @@ async def send(
     """The answer's head. Raises what aiohttp raises.
 
     A server may close an idle connection in the moment in which a request is sent on it, which says nothing about
-    either; such a request is sent again. (RFC 9110, 9.2.2: a POST only where that is known to do no harm, and to
-    ask a model changes nothing.) One that failed on a connection of its own is not.
+    either; such a request is sent again, once. (RFC 9110, 9.2.2: a POST only where that is known to do no harm, and
+    to ask a model changes nothing.) One that failed on a connection of its own is not, nor one that the server may
+    have worked on: it would fail at it again, and bill it again.
     """
+    clock = asyncio.get_running_loop().time
+    may_send_again = True
     while True:
-        sending = _Sending()
+        sending, sent_at = _Sending(), clock()
         try:
             return await session.request(
                 method,
@@ -61,8 +67,10 @@ async def send(
                 trace_request_ctx=sending,
             )
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            if not sending.is_reused:
+            is_closed_idle = sending.is_reused and clock() - sent_at < CLOSED_WHILE_IDLE_SECONDS
+            if not (may_send_again and is_closed_idle):
                 raise
+            may_send_again = False
 
 
 def leave(response: aiohttp.ClientResponse, *, is_whole: bool) -> None:

@@ -1,11 +1,7 @@
-"""What a provider says went wrong, as a class of our tree: from a status, headers and a body, whatever their shape."""
+"""What a provider says went wrong, as a class of our tree: from a status and a body, whatever their shape."""
 
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, replace
 
 import orjson
 
@@ -26,8 +22,6 @@ from message_service.errors import (
 )
 from message_service.providers.context_numbers import context_numbers
 
-MAX_RETRY_AFTER_SECONDS = 86_400.0
-"""A provider cannot put us off for longer; some answer with absurd numbers."""
 _MAX_QUOTED_CHARACTERS = 300
 
 _QUOTA_CODES = frozenset(
@@ -63,8 +57,19 @@ _CONTEXT_OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 """LM Studio and llama.cpp word it in at least five ways, and only llama.cpp gives it a type."""
+_NO_CREDIT = re.compile(r"credit balance is too low|insufficient (?:credits?|balance|funds)\b", re.IGNORECASE)
+"""Anthropic says it with the status and the type of a bad request."""
 _CRASH = re.compile(r"\bcrashed\b", re.IGNORECASE)
 _WRONG_ADDRESS = re.compile(r"unexpected endpoint", re.IGNORECASE)
+_NO_SUCH_ROUTE = re.compile(
+    r"^(?:the )?(?:requested )?(?:(?:file|page|path|resource|route|url|endpoint) )?(?:was )?not found\W*$"
+    r"|^(?:invalid|unknown) (?:path|route|url)\b|^no (?:such )?route\b|^cannot (?:get|post) /",
+    re.IGNORECASE,
+)
+"""How servers say with a 404 that they have nothing at the address, rather than no such model."""
+
+_BROKEN_GATEWAY_STATUSES = frozenset({502, 520, 521, 522, 523})
+"""The server behind a gateway is down or cannot be reached: 502, and Cloudflare's names for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ class Complaint:
     """Whatever it gave as `code` and `type`, in lower case."""
     status: int | None = None
     """The status inside the body: some servers report it there, under a 200."""
+    is_structured: bool = False
+    """Whether it was an `error` object, as an API words it, and no web server on the way."""
 
 
 def read_complaint(body: bytes) -> Complaint | None:
@@ -100,7 +107,7 @@ def complaint_from(parsed: object) -> Complaint | None:
         return None
     error = parsed.get("error")
     if isinstance(error, dict):
-        return _from_object(error)
+        return replace(_from_object(error), is_structured=True)
     if isinstance(error, str):
         return Complaint(error, _codes(parsed))
     if error is None and "choices" not in parsed and ("message" in parsed or "detail" in parsed):
@@ -142,7 +149,7 @@ def classify(
     """
     complaint = complaint or Complaint()
     effective = complaint.status if status < 400 and complaint.status else status
-    kind = _by_code(complaint) or _by_words(complaint, effective) or _by_status(effective)
+    kind = _by_code(complaint) or _by_words(complaint, effective) or _by_status(effective, is_begun=status < 400)
     error = kind(
         _sentence(kind, status, complaint.message),
         provider=provider,
@@ -172,24 +179,29 @@ def _by_code(complaint: Complaint) -> type[ProviderError] | None:
 
 
 def _by_words(complaint: Complaint, status: int) -> type[ProviderError] | None:
+    if status < 500 and _NO_CREDIT.search(complaint.message):
+        return ProviderQuotaExhausted
     if status in (401, 402, 403, 429):
         return None  # these say it all, and their sentences speak of limits too
     # A model that did not load for want of memory names the context length it was to be loaded with.
     for words, kind in (
         (_WRONG_ADDRESS, ProviderConnectFailed),
         (_MODEL_NOT_READY, ModelUnavailable),
-        (_NO_SUCH_MODEL, ModelNotFound),
+        (_NO_SUCH_MODEL, ModelNotFound if status < 500 else None),
         (_CONTEXT_OVERFLOW, ContextTooLong),
         (_CRASH, StreamCut),
     ):
-        if words.search(complaint.message):
+        if kind is not None and words.search(complaint.message):
             return kind
+    if status == 404 and complaint.is_structured:
+        return ProviderConnectFailed if _NO_SUCH_ROUTE.search(complaint.message) else ModelNotFound
     if complaint.codes & _INVALID_CODES and status < 500:
         return ProviderRequestInvalid
     return ProviderFailed if complaint.codes & _FAILED_CODES and status < 400 else None
 
 
-def _by_status(status: int) -> type[ProviderError]:
+def _by_status(status: int, *, is_begun: bool) -> type[ProviderError]:
+    """`is_begun`: the status was told inside a stream, so the prompt had been taken."""
     exact: dict[int, type[ProviderError]] = {
         401: ProviderAuthFailed,
         402: ProviderQuotaExhausted,
@@ -204,7 +216,8 @@ def _by_status(status: int) -> type[ProviderError]:
     if status in exact:
         return exact[status]
     if status >= 500:
-        return ProviderOverloaded if status in (503, 529) else ProviderFailed
+        is_out = status in (503, 529) or (status in _BROKEN_GATEWAY_STATUSES and not is_begun)
+        return ProviderOverloaded if is_out else ProviderFailed
     if status >= 400:
         return ProviderRequestInvalid
     # A redirect is not followed; a 200 that complains without a class of its own is a broken stream.
@@ -216,41 +229,9 @@ def _sentence(kind: type[ProviderError], status: int, message: str) -> str:
         return f"{kind.sentence} Check its API key."  # its own words may quote the key
     if kind is ProviderConnectFailed:
         return f"What answers at the provider's address (status {status}) is not the API expected there: check its URL."
+    sentence = kind.sentence
+    if kind is ProviderOverloaded and status in _BROKEN_GATEWAY_STATUSES:
+        sentence = "A gateway could not reach the provider, or got nothing sound from it."
     quoted = " ".join(message[: 4 * _MAX_QUOTED_CHARACTERS].split())[:_MAX_QUOTED_CHARACTERS]
     told = f"status {status}" if status >= 300 else "in its stream"
-    return f"{kind.sentence} It said ({told}): {quoted}" if quoted else f"{kind.sentence} ({told})"
-
-
-def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """How long the provider asks us to wait.
-
-    `retry-after-ms`, which OpenAI added, before `Retry-After` (RFC 9110, 10.2.3): seconds or a date.
-    """
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return _bounded(milliseconds / 1000)
-    value = headers.get("Retry-After")
-    if value is None:
-        return None
-    seconds = _number(value)
-    if seconds is not None:
-        return _bounded(seconds)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return _bounded((moment - (now or datetime.now(UTC))).total_seconds())
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text) if text is not None else None
-    except ValueError:
-        return None
-    return number if number is not None and math.isfinite(number) else None
-
-
-def _bounded(seconds: float) -> float:
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+    return f"{sentence} It said ({told}): {quoted}" if quoted else f"{sentence} ({told})"

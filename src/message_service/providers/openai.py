@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from message_service.providers import chat_completions, responses
 from message_service.providers.chat_completions import ChatStream, merged_turns
-from message_service.providers.cloud import CloudProvider, Request, without
+from message_service.providers.cloud import CloudProvider, Request, within, without
 from message_service.providers.openai_models import openai_model
 from message_service.providers.provider import Capabilities, Prompt
 from message_service.providers.reply_stream import Patience
@@ -55,22 +55,27 @@ class OpenAiProvider(CloudProvider):
 
     def request(self, prompt: Prompt, model: str, left_out: Collection[str]) -> Request:
         traits = openai_model(model)
+        prompt, lowered = within(prompt, model, traits.max_output_tokens)
         left_out = {*left_out, *(() if traits.takes_temperature else ("temperature",))}
         if self._uses_responses:
             body = responses.request_body(prompt, model, effort=traits.effort)
             left_out = left_out | self._reasoning_decides(left_out, traits.effort)
-            warnings = without(body, left_out, model)
+            warnings = lowered + without(body, left_out, model)
             if prompt.max_output_tokens < MIN_OUTPUT_TOKENS:
                 warnings += (f"max_output_tokens was raised to {MIN_OUTPUT_TOKENS}, the fewest this API takes",)
-            reader = ResponseStream(self.name, model, stop=prompt.stop, warnings=warnings)
-            return Request(f"{self._url}/responses", body, reader)
+            response = ResponseStream(self.name, model, stop=prompt.stop, warnings=warnings)
+            return Request(f"{self._url}/responses", body, response)
         body = chat_completions.request_body(prompt, model)
-        if self._is_openai:
+        if self._is_openai or "max_tokens" in left_out:
             body["max_completion_tokens"] = body.pop("max_tokens")
-            if traits.effort is not None:
-                body["reasoning_effort"] = traits.effort
-        warnings = without(body, left_out, model)
-        return Request(f"{self._url}/chat/completions", body, ChatStream(self.name, model, warnings=warnings))
+        own_stop = prompt.stop if "stop" in left_out else ()
+        if own_stop:
+            del body["stop"]
+        if self._is_openai and traits.effort is not None:
+            body["reasoning_effort"] = traits.effort
+        warnings = lowered + without(body, left_out, model)
+        chat = ChatStream(self.name, model, stop=own_stop, warnings=warnings)
+        return Request(f"{self._url}/chat/completions", body, chat)
 
     def _reasoning_decides(self, left_out: Collection[str], effort: str | None) -> set[str]:
         """A model that will reason after all takes no temperature either."""

@@ -67,6 +67,8 @@ class UsageReported:
     """Token counts from the provider. At most one counts: the last."""
 
     usage: Usage
+    is_final: bool = True
+    """False while it writes: the prompt is counted, and more output may follow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import orjson
 
-from message_service.errors import ContextTooLong, EmptyResponse, ProviderError, StreamCut
+from message_service.errors import ContextTooLong, EmptyResponse, OutputSpentOnReasoning, ProviderError, StreamCut
 from message_service.messages.reply import FinishReason, Usage
 from message_service.providers.faults import classify, complaint_from
 from message_service.providers.provider import Finished, ProviderEvent, Started, TextDelta, UsageReported
@@ -61,20 +61,26 @@ class ReplyReader(ABC):
         """What `event` says. Raises the `ProviderError` it announces, or `StreamCut` if it makes no sense."""
         taken: list[ProviderEvent] = []
         if not self.is_done:
+            was_counted = self._usage is not None
             self._take(event, taken)
+            if self._usage is not None and not was_counted and not self.is_finished:
+                # At once: a reply that is cancelled or cut has no end at which it could be told.
+                taken.append(UsageReported(self._usage, is_final=False))
         return taken
 
-    def end(self, *, prompt_tokens: int, context_tokens: int | None) -> list[ProviderEvent]:
-        """The last events, once nothing more comes. Raises `StreamCut`, `EmptyResponse` or `ContextTooLong`.
+    def end(self, *, prompt_tokens: int, context_tokens: int | None) -> Iterator[ProviderEvent]:
+        """The last events, once nothing more comes. What was counted comes before any error, for it is paid for.
 
         `context_tokens` is what the model was loaded with, where known: a full context is told only by silence.
+        Raises `StreamCut`, `EmptyResponse`, `OutputSpentOnReasoning` or `ContextTooLong`.
         """
+        if self._usage is not None:
+            yield UsageReported(self._usage, is_final=self.is_finished and not self.is_cut_short)
         if self.is_empty and not self._pieces.is_stopped:
             raise self._why_empty(prompt_tokens, context_tokens)
         if self._finish is None:
             raise StreamCut(provider=self._provider)
-        last: list[ProviderEvent] = [UsageReported(self._usage)] if self._usage else []
-        return [*last, Finished(self._finish)]
+        yield Finished(self._finish)
 
     @abstractmethod
     def _take(self, event: SseEvent, taken: list[ProviderEvent]) -> None: ...
@@ -139,11 +145,10 @@ class ReplyReader(ABC):
             )
         if self._finish is None and not self.is_done:
             return StreamCut(provider=self._provider)
-        if self._has_reasoning and self._finish is FinishReason.LENGTH:
-            return EmptyResponse(
-                "The model spent all its output tokens on reasoning: allow more, or turn its reasoning off.",
-                provider=self._provider,
-            )
+        # Some reason without showing a word of it, and only count it.
+        has_reasoned = self._has_reasoning or (self._usage is not None and self._usage.reasoning_tokens > 0)
+        if has_reasoned and self._finish is FinishReason.LENGTH:
+            return OutputSpentOnReasoning(provider=self._provider)
         return EmptyResponse(provider=self._provider)
 
 

@@ -12,7 +12,8 @@ import orjson
 from message_service.errors import ProviderConnectFailed, ProviderError, ProviderTimeout, StreamCut
 from message_service.gathering import gathering_seconds
 from message_service.providers.connections import CONNECT_TIMEOUT_SECONDS, StreamConnector, leave, send
-from message_service.providers.faults import classify, read_complaint, retry_after_seconds
+from message_service.providers.faults import classify, read_complaint
+from message_service.providers.retry_after import retry_after_seconds
 from message_service.providers.sse import SseEvent, SseEventTooLarge, SseParser
 
 ERROR_BODY_TIMEOUT_SECONDS = 2.0

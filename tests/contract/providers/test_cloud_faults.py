@@ -22,7 +22,18 @@ from message_service.errors import (
 from message_service.messages.reply import FinishReason, Usage
 from message_service.providers.provider import Finished, UsageReported
 from tests.contract.providers.adapters import ADAPTERS, Adapter, read_from
-from tests.contract.providers.fault_server import FaultServer, Pause, Reset, Silence, Step, answer, event, stream_head
+from tests.contract.providers.fault_server import (
+    WELL,
+    FaultServer,
+    Pause,
+    Reset,
+    Silence,
+    Step,
+    answer,
+    delta,
+    event,
+    stream_head,
+)
 from tests.contract.providers.reading import assert_in_contract, prompt, read
 from tests.contract.providers.wire_events import WHOLE, named
 
@@ -165,6 +176,50 @@ async def test_first_token_is_given_up_when_only_pings_come(
     async with asyncio.timeout(1.5):
         reading = await read(adapter(session, fault_server.url, first_token_seconds=0.3).stream(prompt()))
     assert type(reading.error) is ProviderTimeout
+
+
+async def test_parameter_is_left_out_of_one_request_when_only_the_value_of_its_caller_is_refused(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    adapter = ADAPTERS["openai_compatible"]
+    refusal = answer(400, {"error": {"type": "invalid_request_error", "message": "temperature must be <= 1.5"}})
+    fault_server.routes[adapter.path] = lambda request: [refusal] if request.json().get("temperature") == 1.9 else WELL
+    provider = adapter(session, fault_server.url)
+    readings = [await read(provider.stream(prompt(temperature=temperature))) for temperature in (1.9, 0.5)]
+    assert [reading.text for reading in readings] == ["Hello", "Hello"]
+    assert ["left out" in str(reading.events[0]) for reading in readings] == [True, False]
+    assert [request.json().get("temperature") for request in fault_server.requests] == [1.9, None, 0.5]
+    assert (await provider.capabilities()).takes_temperature
+
+
+async def test_stop_sequences_are_kept_by_us_when_the_host_refuses_them(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    adapter = ADAPTERS["openai_compatible"]
+    refusal = answer(400, {"error": {"message": "Unsupported parameter: 'stop' is not supported with this model."}})
+    said: list[Step] = [stream_head(), delta("One. E"), delta("ND. Two."), Silence()]
+    fault_server.routes[adapter.path] = lambda request: [refusal] if "stop" in request.json() else said
+    provider = adapter(session, fault_server.url)
+    for _ in range(2):
+        reading = await read(provider.stream(prompt(stop=("END",))))
+        assert (reading.text, reading.finished) == ("One. ", Finished(FinishReason.STOP))
+        assert "left out" not in str(reading.events[0]), "nothing of it was lost"
+    assert len(fault_server.requests) == 3, "refused once"
+
+
+async def test_output_limit_goes_by_its_other_name_when_the_host_asks_for_that(
+    session: aiohttp.ClientSession, fault_server: FaultServer
+) -> None:
+    adapter = ADAPTERS["openai_compatible"]
+    message = (
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    )
+    refusal = answer(400, {"error": {"type": "invalid_request_error", "message": message}})
+    fault_server.routes[adapter.path] = lambda request: [refusal] if "max_tokens" in request.json() else WELL
+    provider = adapter(session, fault_server.url)
+    for _ in range(2):
+        assert (await read(provider.stream(prompt(max_output_tokens=77)))).text == "Hello"
+    assert [request.json().get("max_completion_tokens") for request in fault_server.requests] == [None, 77, 77]
 
 
 @pytest.mark.parametrize("named_parameter", ["temperature", "'temperature'"])

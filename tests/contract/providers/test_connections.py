@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import aiohttp
 import pytest
 
-from message_service.errors import StreamCut
+from message_service.errors import ProviderConnectFailed, StreamCut
 from message_service.providers import connections
 from message_service.providers.lm_studio import LmStudioProvider
 from message_service.providers.provider import Provider
@@ -45,13 +45,7 @@ async def _read_one_after_another(provider: Provider) -> list[str]:
 async def test_one_connection_carries_all_replies_when_the_server_keeps_it(
     session: aiohttp.ClientSession, keeping_server: FaultServer, adapter: Adapter
 ) -> None:
-    *events, end = EVENTS[adapter.dialect]
-    assert isinstance(end, bytes)
-    # The end marker and the end of the body in one piece, as servers mostly send them.
-    *kept, marker, end_of_body = kept_stream([*events, end])
-    assert isinstance(marker, bytes)
-    assert isinstance(end_of_body, bytes)
-    keeping_server.routes[adapter.path] = [*kept, marker + end_of_body]
+    keeping_server.routes[adapter.path] = _ending_at_once(EVENTS[adapter.dialect])
     assert await _read_one_after_another(adapter(session, keeping_server.url)) == ["Hello"] * REPLIES
     assert (len(keeping_server.requests), keeping_server.connections) == (REPLIES, 1)
 
@@ -108,6 +102,42 @@ async def test_reply_is_written_when_the_server_closes_the_connection_that_it_is
     assert len(keeping_server.requests) == 2 * REPLIES - 1, "each on a used connection was asked again, once"
 
 
+async def test_prompt_is_sent_again_once_when_every_kept_connection_is_closed_without_an_answer(
+    session: aiohttp.ClientSession, keeping_server: FaultServer
+) -> None:
+    provider = await _with_kept_connections(4, session, keeping_server)
+    keeping_server.routes[CHAT] = [Reset()]
+    assert type((await read(provider.stream(prompt()))).error) is StreamCut
+    assert len(keeping_server.requests) == 4 + 2
+
+
+async def test_prompt_is_not_sent_again_when_the_server_took_its_time_before_it_closed(
+    session: aiohttp.ClientSession, keeping_server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "CLOSED_WHILE_IDLE_SECONDS", 0.1)
+    provider = await _with_kept_connections(2, session, keeping_server)
+    keeping_server.routes[CHAT] = [Pause(0.2), Reset()]
+    assert type((await read(provider.stream(prompt()))).error) is StreamCut
+    assert len(keeping_server.requests) == 2 + 1
+
+
+async def test_connecting_is_given_up_in_time_when_the_address_cannot_be_found_out(
+    session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def hang(*_: object, **__: object) -> None:
+        asked.set()
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(aiohttp.DefaultResolver, "resolve", hang)
+    async with asyncio.timeout(10):
+        reading = await read(LmStudioProvider(session, "http://lm-studio.invalid", None, "m", 60, 10).stream(prompt()))
+    assert asked.is_set()
+    assert type(reading.error) is ProviderConnectFailed
+    assert "within 2 s" in reading.error.detail
+
+
 async def test_prompt_is_not_sent_again_when_its_own_connection_was_closed_without_an_answer(
     session: aiohttp.ClientSession, keeping_server: FaultServer
 ) -> None:
@@ -125,6 +155,23 @@ async def test_connection_is_not_used_again_when_the_stream_broke_off_in_it(
     keeping_server.routes[CHAT] = kept_stream(WELL[1:])
     assert (await read(_lm_studio(session, keeping_server).stream(prompt()))).text == "Hello"
     assert keeping_server.connections == 2
+
+
+async def _with_kept_connections(number: int, session: aiohttp.ClientSession, server: FaultServer) -> Provider:
+    """Used by as many replies at the same time, and idle now."""
+    server.routes[CHAT] = _ending_at_once(WELL[1:])
+    provider = _lm_studio(session, server)
+    await asyncio.gather(*(read(provider.stream(prompt())) for _ in range(number)))
+    assert server.connections == number
+    return provider
+
+
+def _ending_at_once(events: Sequence[Step]) -> list[Step]:
+    """With the end marker and the end of the body in one piece, as servers mostly send them."""
+    *kept, marker, end_of_body = kept_stream(events)
+    assert isinstance(marker, bytes)
+    assert isinstance(end_of_body, bytes)
+    return [*kept, marker + end_of_body]
 
 
 def _lm_studio(session: aiohttp.ClientSession, server: FaultServer) -> LmStudioProvider:

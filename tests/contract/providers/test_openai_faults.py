@@ -7,7 +7,7 @@ import pytest
 
 from message_service.errors import (
     ContextTooLong,
-    EmptyResponse,
+    OutputSpentOnReasoning,
     ProviderError,
     ProviderFailed,
     ProviderRateLimited,
@@ -116,12 +116,9 @@ async def test_token_classes_are_told_apart_when_openai_counts_them(
 async def test_empty_reply_says_why_when_reasoning_used_up_its_tokens(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
-    steps = [
-        stream_head(),
-        responses_start(),
-        named("response.reasoning_summary_text.delta", delta="Hm."),
-        responses_end("incomplete", incomplete_details={"reason": "max_output_tokens"}),
-    ]
-    reading = await read_from(session, fault_server, ADAPTERS["openai"], steps)
-    assert type(reading.error) is EmptyResponse
-    assert "reasoning" in reading.error.detail
+    spent = {"input_tokens": 12, "output_tokens": 400, "output_tokens_details": {"reasoning_tokens": 400}}
+    end = responses_end("incomplete", incomplete_details={"reason": "max_output_tokens"}, usage=spent)
+    reading = await read_from(session, fault_server, ADAPTERS["openai"], [stream_head(), responses_start(), end])
+    assert type(reading.error) is OutputSpentOnReasoning
+    assert reading.events[-1] == UsageReported(Usage(12, 400, reasoning_tokens=400)), "it is paid for"
+    assert not reading.error.is_transient, "it would be paid for again"

@@ -67,11 +67,11 @@ def test_reply_never_ends_well_when_its_body_is_cut_before_the_end_marker(name: 
         assert reader.is_finished is is_whole, position
         if not is_whole and position % 97 == 0:
             with pytest.raises(StreamCut):
-                reader.end(prompt_tokens=20, context_tokens=None)
+                list(reader.end(prompt_tokens=20, context_tokens=None))
         for event in parser.feed(body[position : position + 1]):
             text += "".join(taken.text for taken in reader.take(event) if isinstance(taken, TextDelta))
     assert text == text_of(name)
-    assert reader.end(prompt_tokens=20, context_tokens=None)[-1] == Finished(_reason(name))
+    assert list(reader.end(prompt_tokens=20, context_tokens=None))[-1] == Finished(_reason(name))
 
 
 @pytest.mark.parametrize("adapter", [ADAPTERS[name] for name in ("lm_studio", "openai", "anthropic")])

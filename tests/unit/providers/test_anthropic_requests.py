@@ -129,3 +129,9 @@ async def test_only_older_models_go_on_from_a_beginning() -> None:
         for model in ("claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-7", "claude-haiku-5-5")
     }
     assert list(able.values()) == [True, False, False, False]
+
+
+def test_no_more_output_is_asked_for_than_the_model_writes() -> None:
+    body, warnings = _ask(_prompt(max_output_tokens=100_000, temperature=None), "claude-haiku-4-5")
+    assert body["max_tokens"] == 64_000
+    assert warnings == ("max_output_tokens was lowered to 64000, the most that claude-haiku-4-5 writes",)

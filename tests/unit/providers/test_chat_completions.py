@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from message_service.errors import (
     ContextTooLong,
     EmptyResponse,
+    OutputSpentOnReasoning,
     ProviderError,
     ProviderOverloaded,
     StreamCut,
@@ -54,7 +55,7 @@ def _say(text: str) -> SseEvent:
 def _read(*events: SseEvent, prompt_tokens: int = 10, context_tokens: int | None = None) -> list[ProviderEvent]:
     stream = ChatStream("p", "m")
     taken = [one for event in events for one in stream.take(event)]
-    return taken + stream.end(prompt_tokens=prompt_tokens, context_tokens=context_tokens)
+    return [*taken, *stream.end(prompt_tokens=prompt_tokens, context_tokens=context_tokens)]
 
 
 def _text(events: list[ProviderEvent]) -> str:
@@ -144,7 +145,10 @@ def test_refusal_is_shown_when_the_model_refuses() -> None:
 def test_last_usage_counts_when_it_is_reported_with_each_chunk() -> None:
     chunks = [_chunk({"content": "a"}, usage={"prompt_tokens": 5, "completion_tokens": n}) for n in (1, 2, 3)]
     events = _read(*chunks, _chunk({}, "stop", usage={"prompt_tokens": 5, "completion_tokens": 3}))
-    assert [event for event in events if isinstance(event, UsageReported)] == [UsageReported(Usage(5, 3))]
+    assert [event for event in events if isinstance(event, UsageReported)] == [
+        UsageReported(Usage(5, 1), is_final=False),
+        UsageReported(Usage(5, 3)),
+    ]
 
 
 @pytest.mark.parametrize("usage", [None, {}, [], {"prompt_tokens": 0, "completion_tokens": 0}, {"prompt_tokens": "5"}])
@@ -238,6 +242,9 @@ def test_only_errors_of_the_tree_leave_when_chunks_have_any_shape(chunk: object)
         pass
 
 
+_REASONED = {"prompt_tokens": 5, "completion_tokens": 64, "completion_tokens_details": {"reasoning_tokens": 64}}
+
+
 @pytest.mark.parametrize("last", [[], [DONE]])
 def test_stream_is_cut_when_no_end_marker_came(last: list[SseEvent]) -> None:
     with pytest.raises(StreamCut):
@@ -252,7 +259,9 @@ def test_stream_is_cut_when_no_end_marker_came(last: list[SseEvent]) -> None:
         ([DONE], EmptyResponse),
         ([_chunk({}, "stop"), DONE], EmptyResponse),
         ([_chunk({"content": ""}), _chunk({}, "length"), DONE], EmptyResponse),
-        ([_chunk({"reasoning_content": "hm"}), _chunk({}, "length"), DONE], EmptyResponse),
+        ([_chunk({"reasoning_content": "hm"}), _chunk({}, "length"), DONE], OutputSpentOnReasoning),
+        ([_chunk({}, "length", usage=_REASONED), DONE], OutputSpentOnReasoning),
+        ([_chunk({}, "stop", usage=_REASONED), DONE], EmptyResponse),
     ],
 )
 def test_empty_stream_is_no_reply_when_the_prompt_was_small(events: list[SseEvent], kind: type[ProviderError]) -> None:

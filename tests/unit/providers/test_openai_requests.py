@@ -87,6 +87,21 @@ def test_sampling_is_left_out_and_said_when_a_model_takes_none(
     assert all("temperature was left out" in warning for warning in warnings)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "url", "name"),
+    [
+        ("responses", OPENAI, "max_output_tokens"),
+        ("chat_completions", OPENAI, "max_completion_tokens"),
+        ("auto", OTHER, "max_tokens"),
+    ],
+)
+def test_no_more_output_is_asked_for_than_the_model_writes(dialect: Dialect, url: str, name: str) -> None:
+    _, body, warnings = _ask(_prompt(max_output_tokens=20_000), "gpt-4o", url, dialect)
+    assert body[name] == 16_384
+    assert warnings == ("max_output_tokens was lowered to 16384, the most that gpt-4o writes",)
+    assert _ask(_prompt(max_output_tokens=16_384), "gpt-4o", url, dialect)[2] == ()
+
+
 def test_few_tokens_become_the_fewest_there_are_when_the_dialect_is_responses() -> None:
     _, body, warnings = _ask(_prompt(max_output_tokens=3), "gpt-6-luna")
     assert body["max_output_tokens"] == 16

@@ -1,6 +1,7 @@
 """Notes on one attempt at a target while it runs, for the reply's log and for the target's own record."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from message_service.clock import now
@@ -29,6 +30,7 @@ class Notes:
         self.model: str | None = None
         """Which answers; None until a provider has taken the prompt."""
         self._usage: Usage | None = None
+        self._is_usage_final = False
         self._pieces: list[str] = []
         self._error: str | None = STOPPED
         self._warnings: tuple[str, ...] = ()
@@ -39,8 +41,8 @@ class Notes:
             case Started(_, model, warnings):
                 self.model = model
                 self._warnings = warnings
-            case UsageReported(usage):
-                self._usage = usage
+            case UsageReported(usage, is_final):
+                self._usage, self._is_usage_final = usage, is_final
             case Finished():
                 self._error = None
             case TextDelta(text):
@@ -57,7 +59,7 @@ class Notes:
     def attempt(self) -> Attempt:
         """What is kept of it. Usage that was not told is estimated, once a provider has taken the prompt."""
         usage = self._usage
-        if usage is None and self.model is not None:
+        if not self._is_usage_final and self.model is not None:
             usage = self._estimate()
         return Attempt(
             provider=self._target.name,
@@ -72,9 +74,10 @@ class Notes:
         )
 
     def _estimate(self) -> Usage:
+        """Of a prompt that was counted only the output is estimated."""
+        written = self._count_tokens("".join(self._pieces)) if self._pieces else 0
+        if self._usage is not None:
+            return replace(self._usage, output_tokens=max(self._usage.output_tokens, written), is_estimated=True)
         prefill = self._prompt.prefill
-        return Usage(
-            self._prompt.prompt_tokens + (self._count_tokens(prefill) if prefill else 0),
-            self._count_tokens("".join(self._pieces)) if self._pieces else 0,
-            is_estimated=True,
-        )
+        prompt_tokens = self._prompt.prompt_tokens + (self._count_tokens(prefill) if prefill else 0)
+        return Usage(prompt_tokens, written, is_estimated=True)
