@@ -119,6 +119,28 @@ async def test_writer_stops_when_a_later_take_has_begun(channel: Channel) -> Non
     assert await channel.text_so_far(REPLY) == ""
 
 
+async def test_writer_is_not_taken_for_an_earlier_one_when_two_take_over_before_the_first_wrote_anything(
+    channel: Channel,
+) -> None:
+    writer = LiveWriter(channel, REPLY, take=1000, kept_seconds=KEPT_SECONDS)
+    writer.began(Began("a", "m", 1))
+    writer.write("text")
+    for other in ("b", "c"):
+        writer.switched("a", other, "provider_stream_cut")
+        writer.began(Began(other, "m", 1))
+    writer.counted(Usage(1, 2))
+    await writer.end()
+    shown = await written(channel)
+    assert not writer.is_refused
+    assert [placed.position.step for placed in shown] == [
+        Step.STARTED,
+        Step.TEXT,
+        Step.TAKEN_OVER,
+        Step.RESUMED,
+        Step.END,
+    ]
+
+
 async def test_nothing_more_is_written_when_a_writer_was_stopped(channel: Channel) -> None:
     writer = LiveWriter(channel, REPLY, take=1000, kept_seconds=KEPT_SECONDS)
     writer.write("shown")

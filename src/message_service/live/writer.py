@@ -58,14 +58,14 @@ class LiveWriter:
         """Before any text, or where another provider goes on with it."""
         if self._pieces:
             self._show_text()
-            self._append(Step.TAKEN_OVER, ProviderSwitched(from_provider, to_provider, reason))
+            self._append_unless_behind(Step.TAKEN_OVER, ProviderSwitched(from_provider, to_provider, reason))
             return
         if self._last_step is not None and self._last_step >= Step.SWITCHED:
             self.begin_again(reason)  # positions must rise, and this take's provider was told already
         self._append(Step.SWITCHED, ProviderSwitched(from_provider, to_provider, reason))
 
     def began(self, began: Began) -> None:
-        self._append(Step.RESUMED if self._pieces else Step.STARTED, began)
+        self._append_unless_behind(Step.RESUMED if self._pieces else Step.STARTED, began)
 
     def write(self, text: str) -> None:
         if not text:
@@ -76,7 +76,7 @@ class LiveWriter:
 
     def counted(self, usage: Usage) -> None:
         self._show_text()
-        self._append(Step.USAGE, Counted(usage))
+        self._append_unless_behind(Step.USAGE, Counted(usage))
 
     async def end(self) -> None:
         """The store has the end. Call it after that is true."""
@@ -121,6 +121,14 @@ class LiveWriter:
             self._next_delta_at = asyncio.get_running_loop().time() + gathering_seconds(self._channel.writers)
             self._deltas_under_way += 1
             self._append(Step.TEXT, Text(text)).add_done_callback(partial(self._note_arrival, self.take, text))
+
+    def _append_unless_behind(self, step: Step, event: LiveEvent) -> None:
+        """Leave out what cannot stand behind the last event: Redis would refuse it as an earlier claim's.
+
+        So it is where a second provider takes over, or the usage is told, before the first showed a character.
+        """
+        if self._last_step is None or step > self._last_step:
+            self._append(step, event)
 
     def _append(self, step: Step, event: LiveEvent) -> asyncio.Future[None]:
         self._last_step = step
