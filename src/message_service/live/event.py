@@ -59,7 +59,7 @@ QUEUED = Position(0, 0, Step.STARTED)
 @dataclass(frozen=True, slots=True)
 class Queued:
     position: int
-    """Replies of the conversation that come before this one."""
+    """Replies that come before this one: of its conversation, and of others once it is the next there."""
 
 
 @dataclass(frozen=True, slots=True)

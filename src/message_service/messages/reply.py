@@ -16,7 +16,7 @@ class ReplyStatus(StrEnum):
     COMPLETED = "completed"
     """The provider came to its end; the message is stored."""
     INCOMPLETE = "incomplete"
-    """Cut by length, or by a provider that died after text was shown; what there was is stored."""
+    """Cut by length, deadline, a provider's filter, or one that died after text was shown; what there was is stored."""
     BLOCKED = "blocked"
     """Safety withheld it."""
     CANCELLED = "cancelled"
@@ -209,7 +209,7 @@ class Reply:
     owner: WorkerId | None = None
     is_cancel_requested: bool = False
     take: int = 0
-    """The beginning the stored text belongs to: see `live.channel.Position`."""
+    """The beginning the stored text belongs to: see `live.event.Position`."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     provider: str | None = None

@@ -1,4 +1,4 @@
-"""Plain reading of one collection by its `_id`, for whatever needs no transaction and no special speed."""
+"""Plain reading of one collection, for whatever needs no transaction and no special speed."""
 
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar

@@ -8,7 +8,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from message_service.cli.checks.finding import Finding, Level, Subject
+from message_service.cli.checks.finding import Finding, Subject
 
 _OLDEST = (7, 2)
 _REACH_SECONDS = 3.0
@@ -40,7 +40,7 @@ async def check_redis(subject: Subject) -> list[Finding]:
                 "fail",
                 f"Redis cannot be used: {fault}",
                 "Start it, and see that MESSAGE_SERVICE_REDIS_URL has the right host and password. "
-                "Until then the service works without queue, cache and live tokens, and slower.",
+                "Until then the service works without queue and live tokens: replies begin later and come whole.",
             )
         ]
     return [_version(server), _eviction(server), _persistence(server)]
@@ -60,12 +60,17 @@ def _eviction(server: Mapping[str, Any]) -> Finding:
     sentence = f"maxmemory-policy is {policy}."
     if policy == "noeviction":
         return Finding("redis eviction", "ok", sentence)
-    level: Level = "fail" if policy.startswith("allkeys-") else "warn"
+    if policy.startswith("volatile-"):
+        return Finding(
+            "redis eviction",
+            "ok",
+            sentence + " When memory runs short, live streams go and replies come whole; the queue stays.",
+        )
     return Finding(
         "redis eviction",
-        level,
-        sentence + " When memory runs short, queued work and streams being watched are thrown away.",
-        "Set maxmemory-policy noeviction.",
+        "fail",
+        sentence + " When memory runs short, queued work is thrown away, and found again a second later.",
+        "Set maxmemory-policy noeviction, or volatile-ttl.",
     )
 
 
