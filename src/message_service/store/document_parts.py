@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class UsageFields(BaseModel):
-    """Rows from before the parts were told apart lack them: they count as 0."""
+    """What a row lacks counts as 0."""
 
     input_tokens: int
     output_tokens: int

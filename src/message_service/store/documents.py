@@ -30,7 +30,7 @@ class ConversationDocument(Document):
 
 
 class MessageDocument(Document):
-    id: str  # type: ignore[assignment]
+    id: str  # type: ignore[assignment]  # ours are strings
     conversation_key: str
     conversation_id: str
     user_id: str
@@ -63,7 +63,7 @@ class MessageDocument(Document):
 
 
 class ReplyDocument(Document):
-    id: str  # type: ignore[assignment]
+    id: str  # type: ignore[assignment]  # ours are strings
     message_id: str
     conversation_key: str
     conversation_id: str
@@ -140,7 +140,7 @@ class ReplyDocument(Document):
 class IdempotencyDocument(Document):
     """`_id` is the user id and the key; the first result is rebuilt from what it names."""
 
-    id: str  # type: ignore[assignment]
+    id: str  # type: ignore[assignment]  # ours are strings
     body_hash: bytes
     message_id: str
     reply_id: str | None
@@ -160,7 +160,7 @@ class UsageDocument(Document):
     `_id` is the reply id, the epoch of its claim and the attempt's number; a correction appends its own number.
     """
 
-    id: str  # type: ignore[assignment]
+    id: str  # type: ignore[assignment]  # ours are strings
     reply_id: str
     user_id: str
     conversation_id: str
@@ -201,7 +201,7 @@ class UsageDocument(Document):
 class AccountDocument(Document):
     """A user's budgets. `_id` is the user id; all that is ever asked for."""
 
-    id: str  # type: ignore[assignment]
+    id: str  # type: ignore[assignment]  # ours are strings
     day: SpanFields | None = None
     month: SpanFields | None = None
     limits: dict[str, int | None] | None = None
@@ -213,7 +213,7 @@ class AccountDocument(Document):
 class DeadLetterDocument(Document):
     """One for each reply that ended `failed`. `_id` is the reply id. Never any text."""
 
-    id: str  # type: ignore[assignment]
+    id: str  # type: ignore[assignment]  # ours are strings
     message_id: str
     user_id: str
     conversation_id: str

@@ -22,6 +22,7 @@ from tests.contract.providers.fault_server import (
 )
 from tests.contract.providers.reading import prompt, read
 from tests.contract.providers.recordings import recording
+from tests.fixtures.waiting import eventually
 
 V1, V0, OPENAI = "/api/v1/models", "/api/v0/models", "/v1/models"
 REPLY = (stream_head(), delta("Hi"), delta(finish="stop"), DONE)
@@ -92,15 +93,22 @@ async def test_list_is_asked_for_once_when_many_prompts_come_together(
     assert _asked(fault_server).count(V1) == 1
 
 
+async def _is_asked(server: FaultServer) -> None:
+    async def look() -> bool:
+        return bool(server.requests)
+
+    await eventually(look, seconds=10, what="the server has a request")
+
+
 async def test_others_get_the_list_when_the_one_who_asked_goes_away(
     session: aiohttp.ClientSession, fault_server: FaultServer
 ) -> None:
-    fault_server.routes = {V1: [Pause(0.2), lm_studio_models(fault=4096)], CHAT: REPLY}
+    fault_server.routes = {V1: [Pause(1), lm_studio_models(fault=4096)], CHAT: REPLY}
     provider = _provider(session, fault_server.url)
     first = asyncio.create_task(read(provider.stream(prompt())))
-    await asyncio.sleep(0.05)
+    await _is_asked(fault_server)
     second = asyncio.create_task(read(provider.stream(prompt())))
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0)  # it begins, and waits for the same list
     first.cancel()
     assert (await second).error is None
     assert first.cancelled()
@@ -113,7 +121,7 @@ async def test_waiting_prompt_ends_in_an_error_when_the_provider_is_closed(
     fault_server.routes = {V1: [Silence()]}
     provider = _provider(session, fault_server.url)
     waiting = asyncio.create_task(read(provider.stream(prompt())))
-    await asyncio.sleep(0.05)
+    await _is_asked(fault_server)
     await provider.close()
     assert type((await waiting).error) is ProviderConnectFailed
 
