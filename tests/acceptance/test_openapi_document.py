@@ -166,6 +166,23 @@ async def test_answers_are_as_documented_when_compared_with_their_schemas(
         assert _faults(document, schema, answer.json) == [], (method, url)
 
 
+async def test_events_are_as_documented_when_compared_with_their_schemas(
+    caller: Client, document: dict[str, Any]
+) -> None:
+    stream = document["paths"]["/v1/replies/{reply_id}/stream"]["get"]["responses"]["200"]["content"]
+    events = stream["text/event-stream"]["x-events"]
+    said = ("say=hello", "fail=auth", "tokens=400 rate=20 one after the other", "fail=cut@3 tokens=9")
+    asked = [await caller.ask(f"/script {script}", f"events-{number}") for number, script in enumerate(said)]
+    await caller.reply_when(asked[2]["id"], "running")
+    assert (await caller.post(f"/v1/replies/{asked[2]['id']}/cancel")).status == 202
+    seen: set[str] = set()
+    for reply in asked:
+        for event in await caller.watch_whole(reply["id"]):
+            assert _faults(document, events[event.name], event.content) == [], event
+            seen.add(event.name)
+    assert {"reply.started", "reply.delta", "usage", "reply.completed", "reply.cancelled", "reply.failed"} <= seen
+
+
 def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "components": document["components"]}
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from message_service import errors
 from message_service.api.errors import PROBLEM_TYPE, TABLE
+from message_service.api.schemas.events import EVENTS
 from message_service.api.schemas.problems import ProblemShape
 from message_service.errors import MessageServiceError
 
@@ -59,6 +60,12 @@ def problems(*faults: type[MessageServiceError]) -> dict[int | str, dict[str, An
     }
 
 
+def event_stream() -> dict[str, Any]:
+    """The content of a stream. OpenAPI 3.1 has no words for events, so what they carry is in an extension."""
+    events = {name: {"$ref": f"#/components/schemas/{_name_of(model)}"} for name, model in EVENTS.items()}
+    return {"text/event-stream": {"schema": {"type": "string"}, "x-events": events}}
+
+
 def request_body(model: type[BaseModel], *, takes_idempotency_key: bool) -> dict[str, Any]:
     reference = {"$ref": f"#/components/schemas/{model.__name__}"}
     extra: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
@@ -98,7 +105,8 @@ def document(app: FastAPI, incoming: list[type[BaseModel]]) -> dict[str, Any]:
     )
     components = made.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    named = {model.__name__: model for model in incoming} | {"Problem": ProblemShape}
+    models: list[type[BaseModel]] = [*incoming, *EVENTS.values(), ProblemShape]
+    named = {_name_of(model): model for model in models}
     for name, model in named.items():
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas.update(schema.pop("$defs", {}))
@@ -116,3 +124,7 @@ def document(app: FastAPI, incoming: list[type[BaseModel]]) -> dict[str, Any]:
                 del operation["responses"]["422"]
             operation["security"] = [{"user": []}, {"user": [], "gateway": []}] if path.startswith("/v1/") else []
     return made
+
+
+def _name_of(model: type[BaseModel]) -> str:
+    return "Problem" if model is ProblemShape else model.__name__

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from message_service.api.answers import json_response
 from message_service.api.context import caller_of, services_of
-from message_service.api.openapi import EVERYWHERE, problems
+from message_service.api.openapi import EVERYWHERE, event_stream, problems
 from message_service.api.schemas.replies import ReplyShape
 from message_service.api.sse import EventStream
 from message_service.api.wire import found_reply_json, reply_json
@@ -53,7 +53,7 @@ async def get_reply(request: Request, reply_id: str) -> Response:
     response_class=Response,
     response_model=None,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Events."},
+        200: {"content": event_stream(), "description": "Events; `x-events` has the schema of each one's data."},
         204: {"description": "Nothing follows that position."},
         **problems(*EVERYWHERE, InvalidCursor, ReplyNotFound),
     },

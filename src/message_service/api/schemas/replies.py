@@ -34,7 +34,10 @@ class AttemptShape(BaseModel):
 
 
 class ReplyErrorShape(BaseModel):
-    code: str
+    code: str = Field(
+        description="`deadline_exceeded`, `too_many_attempts`, `context_too_long`, `model_not_found`, "
+        "`model_unavailable`, `output_spent_on_reasoning`, or `provider_` and what went wrong there."
+    )
     detail: str
 
 
