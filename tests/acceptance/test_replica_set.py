@@ -16,6 +16,8 @@ from tests.fixtures.waiting import eventually
 
 _REFUSED_WITHIN_SECONDS = 6.0
 _WRITERS = 4
+_STEP_DOWNS = 3
+_SECONDS_BETWEEN_STEP_DOWNS = 5.0
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -34,6 +36,8 @@ class SteadyWriters:
         self.acknowledged: dict[str, list[str]] = {client.headers["X-User-Id"]: [] for client in self.clients}
         self.acknowledged_at: list[float] = []
         self.refusals: list[tuple[int, float]] = []
+        self.seconds: list[float] = []
+        """Of every post, until its answer."""
         self._is_over = False
         self._clock = asyncio.get_running_loop().time
 
@@ -59,6 +63,7 @@ class SteadyWriters:
             while True:
                 began_at = self._clock()
                 answer = await client.post("/v1/messages", body, headers={"Idempotency-Key": key})
+                self.seconds.append(self._clock() - began_at)
                 if answer.status == 202:
                     self.acknowledged[client.headers["X-User-Id"]].append(answer.json["message"]["id"])
                     self.acknowledged_at.append(self._clock())
@@ -138,6 +143,28 @@ async def test_nothing_is_lost_when_the_primary_steps_down(on_the_set: Service, 
     print(f"stepped down: {writers.longest_gap():.1f} s without writes")  # noqa: T201  # a figure for the runbook
     assert writers.longest_gap() < 10
     await writers.expect_nothing_lost()
+
+
+async def test_hardly_anybody_notices_when_primaries_step_down_again_and_again(
+    on_the_set: Service, replica_set: ReplicaSet
+) -> None:
+    writers = SteadyWriters(on_the_set)
+    writing = asyncio.create_task(writers.write())
+    for _ in range(_STEP_DOWNS):
+        await asyncio.sleep(_SECONDS_BETWEEN_STEP_DOWNS)
+        await asyncio.to_thread(replica_set.step_down)
+    await asyncio.sleep(_SECONDS_BETWEEN_STEP_DOWNS)
+    writers.stop()
+    await asyncio.wait_for(writing, 60)
+    posts, refused = len(writers.seconds), len(writers.refusals)
+    p99_seconds = sorted(writers.seconds)[int(0.99 * posts)]
+    print(  # noqa: T201  # figures for the runbook
+        f"{_STEP_DOWNS} step-downs: {refused} of {posts} posts refused, p99 {p99_seconds:.2f} s, "
+        f"{writers.longest_gap():.1f} s without writes"
+    )
+    assert refused <= 0.05 * posts
+    await writers.expect_nothing_lost()
+    await asyncio.to_thread(replica_set.await_healthy)
 
 
 async def test_nothing_is_acknowledged_without_a_majority(on_the_set: Service, replica_set: ReplicaSet) -> None:
