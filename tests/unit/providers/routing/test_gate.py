@@ -15,12 +15,12 @@ from tests.unit.providers.routing.door import Door, TurnedLoop
 
 ONCE_IS_ENOUGH = BreakerPolicy(failures_in_a_row=1, first_open_seconds=5, probes_to_close=1)
 
-
 Story = Callable[[Door], Coroutine[Any, Any, None]]
+Play = Callable[[Story], None]
 
 
 @pytest.fixture
-def play() -> Callable[[Story], None]:
+def play() -> Play:
     def run(story: Story) -> None:
         with asyncio.Runner(loop_factory=TurnedLoop) as runner:
             runner.run(story(Door()))
@@ -30,9 +30,6 @@ def play() -> Callable[[Story], None]:
 
 def one_slot(slots: int = 1, policy: BreakerPolicy = ONCE_IS_ENOUGH) -> Target:
     return Target(ScriptedProvider(1_000), Breaker(policy), most_in_flight=slots)
-
-
-Play = Callable[[Story], None]
 
 
 def test_room_goes_by_rank_and_then_by_arrival_when_many_wait_for_it(play: Play) -> None:
