@@ -5,7 +5,14 @@ claim -> context window -> provider stream -> live channel -> finish -> nudge th
 
 import asyncio
 
-from message_service.errors import ClaimLost, MessageNotFound, ProviderError, RelayUnavailable, StoreUnavailable
+from message_service.errors import (
+    ClaimLost,
+    MessageNotFound,
+    NoProviderAvailable,
+    ProviderError,
+    RelayUnavailable,
+    StoreUnavailable,
+)
 from message_service.ids import ReplyId
 from message_service.journey.abandoned import book_abandoned
 from message_service.journey.draft import Draft
@@ -18,6 +25,7 @@ from message_service.work.held import Hold, StopReason
 from message_service.work.retry import TryAgain
 
 _PAUSE_BEFORE_FINISHING_AGAIN_SECONDS = 0.2
+_NO_ROOM = ReplyError(NoProviderAvailable.code, NoProviderAvailable.sentence)
 _TRIED_TOO_OFTEN = ReplyError("too_many_attempts", "The reply was tried too often without an end.")
 
 
@@ -66,7 +74,7 @@ async def _attempt(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDesk) 
         draft.writer.write(earlier_text)
         return draft.ended(desk.counter, ReplyStatus.CANCELLED, FinishReason.CANCELLED)
     if remaining_seconds(claimed) <= 0:
-        return draft.failed(_late(claimed))
+        return draft.failed(_late(claimed.setback))
     if claimed.attempts > desk.retry.max_attempts:
         return draft.failed(_TRIED_TOO_OFTEN)
 
@@ -100,14 +108,15 @@ async def _earlier_text(claimed: Reply, desk: WritingDesk) -> str:
 
 def _after_deadline(claimed: Reply, draft: Draft, desk: WritingDesk) -> Outcome:
     if draft.writer.text:
-        return draft.ended(desk.counter, ReplyStatus.INCOMPLETE, FinishReason.ERROR, _late(claimed))
-    return draft.failed(_late(claimed))
+        return draft.ended(desk.counter, ReplyStatus.INCOMPLETE, FinishReason.ERROR, _late(claimed.setback))
+    # A reply that no provider was asked for waited for room at one.
+    return draft.failed(_late(claimed.setback if draft.attempts else _NO_ROOM))
 
 
-def _late(claimed: Reply) -> ReplyError:
+def _late(setback: ReplyError | None) -> ReplyError:
     """The deadline as the error, with what held the reply up until then."""
-    setback = f" What held it up: {claimed.setback.detail}" if claimed.setback is not None else ""
-    return ReplyError("deadline_exceeded", f"The reply was not finished before its deadline.{setback}")
+    why = f" What held it up: {setback.detail}" if setback is not None else ""
+    return ReplyError("deadline_exceeded", f"The reply was not finished before its deadline.{why}")
 
 
 async def _after_failure(claimed: Reply, draft: Draft, error: ProviderError, desk: WritingDesk) -> Outcome | None:

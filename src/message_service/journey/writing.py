@@ -15,7 +15,7 @@ from message_service.live.channel import Channel
 from message_service.live.event import Began
 from message_service.logs import log
 from message_service.messages.message import MAX_CONTENT_CHARACTERS
-from message_service.messages.reply import FinishReason, Reply
+from message_service.messages.reply import FinishReason, Reply, WorkKind
 from message_service.providers.provider import Finished, Prompt, Started, TextDelta
 from message_service.providers.router import Router
 from message_service.providers.routing.run import Restarted, Route, Switched
@@ -28,6 +28,8 @@ from message_service.usage.prices import PriceTable
 from message_service.work.held import HeldReplies
 from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy
+
+_PRECEDENCE = {kind: place for place, kind in enumerate(WorkKind)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,8 @@ def _route(claimed: Reply, draft: Draft, desk: WritingDesk) -> Route:
         provider=claimed.asked.provider,
         strategy=claimed.asked.strategy,
         deadline=asyncio.get_running_loop().time() + remaining_seconds(claimed),
+        # Ids of replies sort by the time they were asked for.
+        rank=(_PRECEDENCE[claimed.kind], claimed.id),
         attempts=draft.attempts,
         running=draft.running,
         count_tokens=desk.counter.count,

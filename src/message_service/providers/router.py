@@ -38,7 +38,6 @@ class RoutingPolicy:
     strategy: StrategyName = "priority"
     failover: FailoverPolicy = field(default_factory=FailoverPolicy)
     most_switches: int = 3
-    longest_wait_for_room_seconds: float = 10
     most_dollars: float | None = None
     """No target is asked that might cost more for one reply."""
 
@@ -116,13 +115,13 @@ class Router:
         return line
 
     async def _admit(self, run: Run) -> Pass:
-        """A pass to the best target that was not tried yet. Raises what to tell when there is none."""
+        """A pass to the best target that was not tried yet, in turn. Raises what to tell when there is none.
+
+        A text that was shown goes on at once or not at all; everybody else waits for room until their deadline.
+        """
         line = [target for target in run.line if target not in run.tried]
-        admitted = await self._gate.admit(line)
-        if admitted is None and not run.has_text:
-            until = _now() + min(self._policy.longest_wait_for_room_seconds, run.seconds_left())
-            while admitted is None and await self._gate.wait_for_room(line, seconds=until - _now()):
-                admitted = await self._gate.admit(line)
+        wait_seconds = 0 if run.has_text else run.seconds_left()
+        admitted = await self._gate.admit(line, rank=run.route.rank, wait_seconds=wait_seconds)
         if admitted is None and run.failures:
             raise run.told()
         if admitted is None:

@@ -17,6 +17,13 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Until:
+    """Nothing before `event` is set."""
+
+    event: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
 class Silence:
     """Nothing more, until the caller goes away."""
 
@@ -26,7 +33,7 @@ class Reset:
     """Break the connection with a TCP RST."""
 
 
-Step = bytes | Pause | Silence | Reset
+Step = bytes | Pause | Until | Silence | Reset
 
 CHAT, MODELS = "/v1/chat/completions", "/api/v1/models"
 """Where an LM Studio is asked."""
@@ -107,6 +114,8 @@ class FaultServer:
                 await writer.drain()
             case Pause(seconds):
                 await asyncio.sleep(seconds)
+            case Until(event_):
+                await event_.wait()
             case Silence():
                 await reader.read()
                 self.caller_left.set()

@@ -1,17 +1,24 @@
-"""Lets a request through to the first target in line that may be asked now, or says how long nobody may be."""
+"""Lets a request through to the first target in line that may be asked now, or says how long nobody may be.
+
+Those who find all full wait in order of rank: room goes to the best of them that may use it, and to no newcomer.
+"""
 
 import asyncio
 from collections.abc import Sequence
+from itertools import count
 
 from message_service.errors import NoProviderAvailable, ProviderError, ProviderRateLimited
 from message_service.logs import log
 from message_service.providers.routing.breaker import LASTING, Admission, BreakerState, Ejection
 from message_service.providers.routing.shared import SharedBreakers
 from message_service.providers.routing.target import Target
+from message_service.providers.routing.waiting_line import Place, Rank, Standing, WaitingLine
 
 _PROBED_ELSEWHERE_SECONDS = 0.5
 _FULL_SECONDS = 1.0
 _LONGEST_WAIT_SECONDS = 10.0
+_LOOK_AGAIN_SECONDS = 0.25
+"""Nobody says when a rest is over, a limit is forgotten or another worker found a target well."""
 
 
 class Gate:
@@ -19,30 +26,71 @@ class Gate:
 
     def __init__(self, shared: SharedBreakers | None) -> None:
         self._shared = shared
-        self._has_room = asyncio.Event()
+        self._arrivals = count()
+        self._waiting: WaitingLine[_Waiter] = WaitingLine()
+        self._next_look: asyncio.TimerHandle | None = None
 
-    async def admit(self, line: Sequence[Target]) -> "Pass | None":
-        """A pass to the first target in `line` that is well and has room; None when there is none now."""
+    async def admit(self, line: Sequence[Target], *, rank: Rank, wait_seconds: float) -> "Pass | None":
+        """A pass to the first target in `line` that is well and has room, and that nobody with a better rank wants.
+
+        While one is well but full it waits, up to `wait_seconds`. None: nobody may be asked, or it took too long.
+        """
+        place = rank, next(self._arrivals)
+        ends_at = _now() + wait_seconds
+        while True:
+            if (admitted := await self._first(line, place)) is not None:
+                return admitted
+            seconds = ends_at - _now()
+            if seconds <= 0 or not any(target.admission(_now()) is Admission.PASS for target in line):
+                return None
+            if (handed := await self._wait(_Waiter(place, line), seconds)) is not None:
+                return handed
+
+    async def _first(self, line: Sequence[Target], place: Place) -> "Pass | None":
         for target in line:
-            at = _now()
-            match target.admission(at):
-                case Admission.PASS if not _is_full(target):
+            standing = _standing(target)
+            if standing in (Standing.ROOM, Standing.TRIAL) and self._waiting.goes_first(place, target):
+                if standing is Standing.ROOM:
                     return Pass(target, self, is_probe=False)
-                case Admission.PROBE if await self._take_probe(target, at):
+                if await self._take_probe(target):
                     return Pass(target, self, is_probe=True)
         return None
 
-    async def wait_for_room(self, line: Sequence[Target], *, seconds: float) -> bool:
-        """Wait until a target that is well, but full, has room again. False: none is, or it took too long."""
-        if seconds <= 0 or not any(target.admission(_now()) is Admission.PASS for target in line):
-            return False
-        self._has_room.clear()
+    async def _wait(self, waiter: "_Waiter", seconds: float) -> "Pass | None":
+        """The pass that it is handed. None when it has to look again for itself, or after `seconds`."""
+        self._waiting.join(waiter)
+        if any(_standing(target) is Standing.ROOM for target in waiter.wanted):
+            # Nobody was told of this room, or somebody was who left without taking it.
+            self._look()
+        self._look_later()
         try:
             async with asyncio.timeout(seconds):
-                await self._has_room.wait()
-        except TimeoutError:
-            return False
-        return True
+                return await waiter.turn
+        except BaseException as fault:
+            # It may have been handed a pass just before: that is the next one's.
+            if waiter.turn.done() and not waiter.turn.cancelled() and (handed := waiter.turn.result()) is not None:
+                handed.give_up()
+            if isinstance(fault, TimeoutError):
+                return None
+            raise
+        finally:
+            self._waiting.leave(waiter)
+
+    def _look(self) -> None:
+        """See to it that nobody waits who need not."""
+        for waiter, target in self._waiting.turns(_standing):
+            if not waiter.turn.done():
+                waiter.turn.set_result(None if target is None else Pass(target, self, is_probe=False))
+
+    def _look_later(self) -> None:
+        if self._next_look is None:
+            self._next_look = asyncio.get_running_loop().call_later(_LOOK_AGAIN_SECONDS, self._look_while_some_wait)
+
+    def _look_while_some_wait(self) -> None:
+        self._next_look = None
+        self._look()
+        if self._waiting:
+            self._look_later()
 
     def nobody(self, line: Sequence[Target], *, seconds_left: float) -> "ProviderError | Pass":
         """What to do when nobody in `line` may be asked.
@@ -68,9 +116,14 @@ class Gate:
         wait_seconds = min(wait_seconds, _LONGEST_WAIT_SECONDS)
         return NoProviderAvailable(provider=first.name, retry_after_seconds=wait_seconds)
 
-    def left(self) -> None:
-        """Somebody left a target."""
-        self._has_room.set()
+    def left(self, target: Target) -> None:
+        """Somebody left `target`: its room goes to whoever comes next of those who wait for it."""
+        while self._waiting and _standing(target) is Standing.ROOM:
+            waiter = self._waiting.next_for(target)
+            if waiter is None:
+                return
+            if not waiter.turn.done():
+                waiter.turn.set_result(Pass(target, self, is_probe=False))
 
     def changed(self) -> None:
         if self._shared is not None:
@@ -80,10 +133,10 @@ class Gate:
         target.is_probing = False
         if self._shared is not None:
             await self._shared.release_probe(target)
+        self._look()
 
-    async def _take_probe(self, target: Target, at: float) -> bool:
-        if target.is_probing or at < target.not_probed_before:
-            return False
+    async def _take_probe(self, target: Target) -> bool:
+        at = _now()
         target.is_probing = True
         is_taken = False
         try:
@@ -93,6 +146,15 @@ class Gate:
                 target.is_probing = False
                 target.not_probed_before = at + _PROBED_ELSEWHERE_SECONDS
         return is_taken
+
+
+class _Waiter:
+    """Somebody who waits for their `turn`: a pass, or None when they have to look for themselves."""
+
+    def __init__(self, place: Place, wanted: Sequence[Target]) -> None:
+        self.place = place
+        self.wanted = wanted
+        self.turn: asyncio.Future[Pass | None] = asyncio.get_running_loop().create_future()
 
 
 class Pass:
@@ -128,9 +190,13 @@ class Pass:
                 _log(self.target, ejection, error)
 
     async def leave(self) -> None:
-        self.target.in_flight -= 1
-        self._gate.left()
+        self.give_up()
         await self._end_probe()
+
+    def give_up(self) -> None:
+        """Leave, where no probe is to be ended."""
+        self.target.in_flight -= 1
+        self._gate.left(self.target)
 
     async def _end_probe(self) -> None:
         if self._is_probe:
@@ -156,9 +222,15 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _is_full(target: Target) -> bool:
-    limit = target.most_in_flight(_now())
-    return limit is not None and target.in_flight >= limit
+def _standing(target: Target) -> Standing:
+    at = _now()
+    match target.admission(at):
+        case Admission.PASS:
+            limit = target.most_in_flight(at)
+            return Standing.ROOM if limit is None or target.in_flight < limit else Standing.FULL
+        case Admission.PROBE if not target.is_probing and at >= target.not_probed_before:
+            return Standing.TRIAL
+    return Standing.AWAY
 
 
 def _open_ejection(target: Target, at: float) -> Ejection | None:

@@ -11,6 +11,7 @@ from message_service.providers.reply_reader import is_same_model
 from message_service.providers.routing.attempts import Notes
 from message_service.providers.routing.failover import Joint
 from message_service.providers.routing.target import Target
+from message_service.providers.routing.waiting_line import Rank
 
 _WITHOUT_DEADLINE_SECONDS = 3600.0
 _CHARACTERS_PER_TOKEN = 4
@@ -51,6 +52,8 @@ class Route:
     strategy: str | None = None
     deadline: float | None = None
     """On the loop's clock."""
+    rank: Rank = (0, "")
+    """Who is let through first where not all can be: the smallest, and of equal ones the first to come."""
     is_last_trim: bool = False
     """Whether a prompt that is too long for one provider goes to the next, rather than back to be trimmed."""
     attempts: list[Attempt] = field(default_factory=list)
