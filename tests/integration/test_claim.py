@@ -125,6 +125,14 @@ async def test_reply_is_free_when_it_was_handed_back(steps: Steps, is_counted: b
     assert (await steps.claim(claimed, OTHER_WORKER)).epoch == 2
 
 
+async def test_reply_does_not_wait_when_it_was_asked_to_stop_before_it_was_handed_back(steps: Steps) -> None:
+    claimed = await steps.claim(await steps.ask())
+    await steps.finishing.cancel(claimed.id, USER)
+    assert await steps.claims.hand_back(claimed, delay_seconds=60, is_attempt_counted=True)
+    assert await steps.claims.lost_ones(BOTH_KINDS, limit=10) == [claimed.id]
+    assert (await steps.claim(claimed)).is_cancel_requested
+
+
 async def test_nothing_is_handed_back_when_another_worker_has_it(steps: Steps) -> None:
     stale = await steps.claim(await steps.ask())
     await steps.claims.expire(WORKER)

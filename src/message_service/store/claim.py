@@ -157,6 +157,7 @@ class Claims:
     ) -> bool:
         """Let the reply wait in the queue again for `delay_seconds`; keep `why` and the log, book what was `spent`.
 
+        One that was asked to stop does not wait: the sweep finds it at once, and whoever claims it ends it.
         False, and nothing booked: it was no longer ours.
         """
         back = _handed_back(
@@ -223,7 +224,10 @@ def _handed_back(
         {
             "$set": {
                 "status": "queued",
-                "not_before": {"$add": ["$$NOW", int(delay_seconds * 1000)]},
+                # Nobody has to wait for another attempt at what somebody asked to stop: the next claim ends it.
+                "not_before": {
+                    "$cond": ["$is_cancel_requested", "$$NOW", {"$add": ["$$NOW", int(delay_seconds * 1000)]}]
+                },
                 "attempts": {"$subtract": ["$attempts", 0 if is_attempt_counted else 1]},
                 "attempt_log": {"$slice": [{"$concatArrays": [logged, rows]}, -MOST_ATTEMPTS_KEPT]},
                 **setback,
