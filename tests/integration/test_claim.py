@@ -294,3 +294,17 @@ async def test_reply_goes_to_one_when_many_workers_claim_many_together(steps: St
     )
     won = [one.id for one in claimed if one is not None]
     assert sorted(won) == sorted(reply.id for reply in replies)
+
+
+async def test_reply_of_a_newer_version_is_read_without_what_is_new(steps: Steps, database: Database) -> None:
+    reply = await steps.ask()
+    newer = {"asked.persona": "of a newer version", "mood": "too"}
+    await database.replies.update_one({"_id": reply.id}, {"$set": newer})
+    assert (await steps.claim(reply)).asked == reply.asked
+
+
+async def test_those_beside_it_are_claimed_when_a_reply_cannot_be_read(steps: Steps, database: Database) -> None:
+    replies = [await in_conversation(steps, number) for number in range(4)]
+    await database.replies.update_one({"_id": replies[1].id}, {"$set": {"finish_reason": "of a newer version"}})
+    claimed = await asyncio.gather(*(steps.claims.claim(reply.id, WORKER) for reply in replies), return_exceptions=True)
+    assert [type(one) for one in claimed] == [Reply, ValueError, Reply, Reply]

@@ -57,10 +57,14 @@ class Claims:
         )
 
     async def claim(self, reply_id: ReplyId, worker: WorkerId) -> Reply | None:
-        """Take the reply if it is its turn, or if whoever had it let the lease run out. None: not to be had."""
+        """Take the reply if it is its turn, or if whoever had it let the lease run out. None: not to be had.
+
+        Raises `StoreUnavailable`, and `KeyError`, `TypeError` or `ValueError` for one that cannot be read here: it
+        waits for its lease to run out, and for a worker of the version that wrote it.
+        """
         return await self._together.call((reply_id, worker))
 
-    async def _claim_batch(self, batch: Sequence[_Asked]) -> Sequence[Reply | None]:
+    async def _claim_batch(self, batch: Sequence[_Asked]) -> Sequence[Reply | Exception | None]:
         worker = batch[0][1]
         if len(batch) == 1 or any(other != worker for _, other in batch):
             return [await self._claim_alone(*one) for one in batch]
@@ -73,14 +77,14 @@ class Claims:
             except DuplicateKeyError:
                 is_complete = False  # one of them met its conversation's running reply, and the rest were not tried
             rows = await self._replies.find({"_id": {"$in": ids}, "claim": token}).to_list()
-        claimed: dict[ReplyId, Reply] = {row["_id"]: reply_from_row(row) for row in rows}
+        claimed: dict[ReplyId, Reply | Exception | None] = {row["_id"]: _read(row) for row in rows}
         if not is_complete:
             for reply_id in ids:
-                if reply_id not in claimed and (reply := await self._claim_alone(reply_id, worker)) is not None:
-                    claimed[reply_id] = reply
+                if reply_id not in claimed:
+                    claimed[reply_id] = await self._claim_alone(reply_id, worker)
         return [claimed.get(reply_id) for reply_id in ids]
 
-    async def _claim_alone(self, reply_id: ReplyId, worker: WorkerId) -> Reply | None:
+    async def _claim_alone(self, reply_id: ReplyId, worker: WorkerId) -> Reply | Exception | None:
         with reaching_the_store():
             try:
                 row = await self._replies.find_one_and_update(
@@ -90,7 +94,7 @@ class Claims:
                 )
             except DuplicateKeyError:
                 return None  # another reply of the conversation is running; the index says so
-        return reply_from_row(row) if row else None
+        return _read(row) if row else None
 
     def _taking(self, worker: WorkerId, token: ObjectId) -> list[dict[str, Any]]:
         return [
@@ -211,6 +215,14 @@ class Claims:
 
     def _end_of_lease(self) -> dict[str, Any]:
         return {"$add": ["$$NOW", self._lease_milliseconds]}
+
+
+def _read(row: Row) -> Reply | Exception:
+    """The fault instead of the reply where a newer version wrote what we cannot read: those beside it are well."""
+    try:
+        return reply_from_row(row)
+    except (KeyError, TypeError, ValueError) as fault:
+        return fault
 
 
 def _handed_back(
