@@ -6,8 +6,8 @@ from dataclasses import asdict
 import orjson
 
 from message_service.ids import WorkerId
-from message_service.providers.routing.board import BOARD_KEY, read_board, report, write_board
 from message_service.providers.router import Router
+from message_service.providers.routing.board import BOARD_KEY, read_board, report, write_board
 from message_service.providers.routing.shared import SharedBreakers
 from message_service.providers.routing.target import Target
 from message_service.providers.routing.upkeep import keep_up

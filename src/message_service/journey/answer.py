@@ -15,20 +15,29 @@ from message_service.logs import log
 from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus, first_take
 from message_service.store.ending import Ended
 from message_service.work.held import Hold, StopReason
+from message_service.work.probation import Probation
 from message_service.work.retry import TryAgain
 
 _PAUSE_BEFORE_FINISHING_AGAIN_SECONDS = 0.2
 _TRIED_TOO_OFTEN = ReplyError("too_many_attempts", "The reply was tried too often without an end.")
 
 
-async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
+async def answer(reply_id: ReplyId, *, desk: WritingDesk, probation: Probation) -> None:
     """See one reply through to its end, or hand it back. Safe to call twice: the second finds nothing to claim.
 
     Raises `ClaimLost` when another worker has the reply now: nothing more was written here.
     """
-    claimed = await desk.claims.claim(reply_id, desk.worker_id)
-    if claimed is None:
-        return
+    with probation.attending(reply_id) as is_on_probation:
+        claimed = await desk.claims.claim(reply_id, desk.worker_id, is_on_probation=is_on_probation)
+        if claimed is None:
+            return
+        if is_on_probation:
+            probation.claimed(reply_id)
+            log.warning("reply.on_probation", reply=claimed.id, message=claimed.message_id, attempts=claimed.attempts)
+        await _see_through(claimed, desk)
+
+
+async def _see_through(claimed: Reply, desk: WritingDesk) -> None:
     draft = Draft(
         LiveWriter(
             desk.channel,

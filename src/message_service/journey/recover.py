@@ -9,6 +9,7 @@ from message_service.messages.reply import WorkKind
 from message_service.store.claim import Claims
 from message_service.store.repair import Repairs
 from message_service.work.held import HeldReplies, Hold, StopReason
+from message_service.work.probation import Probation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +21,26 @@ class SafetyNet:
     claims: Claims
     repairs: Repairs
     held: HeldReplies
+    probation: Probation
 
 
 async def find_lost(limit: int, *, net: SafetyNet) -> Sequence[ReplyId]:
     """Replies whose worker is gone, whose word got lost on its way, or whose time to be tried again has come."""
-    lost = await net.claims.lost_ones(net.kinds, limit=limit)
-    return [reply_id for reply_id in lost if net.held.get(reply_id) is None]
+    # Suspects first: there are never many at once, and others that keep coming would keep them waiting.
+    admitted = await _suspects_to_try(limit, net)
+    if len(admitted) == limit:
+        return admitted
+    lost = await net.claims.lost_ones(net.kinds, limit=limit - len(admitted))
+    return [*admitted, *(reply_id for reply_id in lost if net.held.get(reply_id) is None)]
+
+
+async def _suspects_to_try(limit: int, net: SafetyNet) -> list[ReplyId]:
+    """Replies whose workers died again and again, as many as may begin now."""
+    survivors = net.probation.survivors()
+    if survivors:
+        await net.claims.reprieve(survivors, net.worker_id)
+        net.probation.clear(survivors)
+    return net.probation.admit(await net.claims.suspects(net.kinds, limit=limit), room=limit)
 
 
 async def renew(*, net: SafetyNet) -> None:

@@ -35,6 +35,7 @@ from message_service.usage.prices import PriceTable, load_prices
 from message_service.wiring.routing import open_targets, routing_policy
 from message_service.wiring.stores import Stores, open_stores
 from message_service.work.held import HeldReplies
+from message_service.work.probation import Probation, suspect_attempts
 from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy
 from message_service.work.worker import Duties, Pace, Worker
@@ -84,7 +85,13 @@ async def open_worker(
         router = await stack.enter_async_context(
             _open_kept_up_router(settings, metrics, stores.relay, worker_id, prices)
         )
-        claims = MeteredClaims(stores.database, metrics, lease_seconds=settings.lease_seconds)
+        claims = MeteredClaims(
+            stores.database,
+            metrics,
+            lease_seconds=settings.lease_seconds,
+            suspect_attempts=suspect_attempts(settings.max_attempts),
+        )
+        probation = Probation(settings.max_attempts)
         if replaces is not None:
             await claims.expire(replaces)
         desk = _writing_desk(
@@ -96,6 +103,7 @@ async def open_worker(
             claims=claims,
             repairs=MeteredRepairs(stores.database, metrics),
             held=desk.held,
+            probation=probation,
         )
         if settings.worker_metrics_port is not None:
             stack.callback(_serve_metrics(settings.worker_metrics_port, settings.host, metrics))
@@ -105,7 +113,7 @@ async def open_worker(
             queue=desk.queue,
             held=desk.held,
             duties=Duties(
-                answer=metrics.in_process(partial(answer, desk=desk)),
+                answer=metrics.in_process(partial(answer, desk=desk, probation=probation)),
                 find_lost=partial(find_lost, net=net),
                 renew=partial(renew, net=net),
                 look_for_cancels=partial(look_for_cancels, net=net),
