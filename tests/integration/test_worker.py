@@ -219,16 +219,18 @@ async def test_worker_stops_at_once_when_it_has_nothing_to_do(stage: Stage) -> N
     assert loop.time() - stopped_at < 2
 
 
-async def test_replies_of_a_dead_worker_run_at_once_when_another_replaces_it(stage: Stage, steps: Steps) -> None:
-    dead = WorkerId("wrk_dead")
-    reply = await stage.ask("/script rate=max say=hello")
-    await steps.claim(reply, dead)
+async def test_replies_of_dead_workers_run_at_once_when_another_replaces_them(stage: Stage, steps: Steps) -> None:
+    dead = [WorkerId("wrk_dead"), WorkerId("wrk_dead_before")]
+    replies = []
+    for worker_id in dead:
+        replies.append(await stage.ask("/script rate=max say=hello", conversation_id=ConversationId(worker_id)))
+        await steps.claim(replies[-1], worker_id)
     settings = stage.settings.model_copy(update={"sweep_interval_seconds": 3600})
     async with open_worker(settings, tuple(WorkKind), worker_id=WorkerId("wrk_new"), replaces=dead) as worker:
         running = asyncio.create_task(worker.run())
         # Sooner than the lease would be over, and without a sweep of its own time.
         async with asyncio.timeout(LEASE_SECONDS / 2):
-            found = await stage.ended(reply)
+            found = [await stage.ended(reply) for reply in replies]
         worker.stop()
         await running
-    assert (found.reply.status, found.reply.attempts) == (ReplyStatus.COMPLETED, 2)
+    assert [(one.reply.status, one.reply.attempts) for one in found] == [(ReplyStatus.COMPLETED, 2)] * 2

@@ -48,7 +48,7 @@ def run_worker(
     kinds: tuple[WorkKind, ...],
     *,
     worker_id: WorkerId | None = None,
-    replaces: WorkerId | None = None,
+    replaces: Sequence[WorkerId] = (),
 ) -> None:
     """Work until SIGTERM or SIGINT, then drain. Raises `StartRefused` and `StoreUnavailable` before the start."""
     configure_logs(level=settings.log_level, format_=settings.log_format, role="worker")
@@ -56,7 +56,7 @@ def run_worker(
 
 
 async def _work(
-    settings: Settings, kinds: tuple[WorkKind, ...], worker_id: WorkerId | None, replaces: WorkerId | None
+    settings: Settings, kinds: tuple[WorkKind, ...], worker_id: WorkerId | None, replaces: Sequence[WorkerId]
 ) -> None:
     async with open_worker(settings, kinds, worker_id=worker_id, replaces=replaces) as worker:
         loop = asyncio.get_running_loop()
@@ -73,9 +73,9 @@ async def open_worker(
     kinds: Sequence[WorkKind],
     *,
     worker_id: WorkerId | None = None,
-    replaces: WorkerId | None = None,
+    replaces: Sequence[WorkerId] = (),
 ) -> AsyncIterator[Worker]:
-    """A worker ready to run; `replaces` is one known to be dead, whose replies it runs again at once."""
+    """A worker ready to run; `replaces` are known to be dead: it runs their replies again at once."""
     metrics = Metrics()
     counter = TokenCounter()
     prices = load_prices()
@@ -92,8 +92,8 @@ async def open_worker(
             suspect_attempts=suspect_attempts(settings.max_attempts),
         )
         probation = Probation(settings.max_attempts)
-        if replaces is not None:
-            await claims.expire(replaces)
+        for dead in replaces:
+            await claims.expire(dead)
         desk = _writing_desk(
             settings, stores, counter, metrics, worker_id=worker_id, claims=claims, router=router, prices=prices
         )
