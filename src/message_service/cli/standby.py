@@ -59,7 +59,11 @@ class WorkerStarts:
         if self._standby is not None and self._standby.poll() is not None:
             self._standby, self._load_at = None, self._clock() + _QUIET_SECONDS
         if self._standby is None and self._clock() >= self._load_at:
-            self._standby = self._run(["--standby"], hears_more=True)
+            try:
+                self._standby = self._run(["--standby"], hears_more=True)
+            except OSError:
+                # The system has no process left for now, and whoever works needs it more.
+                self._load_at = self._clock() + _QUIET_SECONDS
         return 1.0
 
     def stop(self) -> None:

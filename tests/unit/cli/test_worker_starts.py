@@ -1,5 +1,6 @@
 """Whom a worker takes over from: everybody that ended before it and whose replies may still be theirs."""
 
+import errno
 import subprocess
 from collections.abc import Iterator, Sequence
 
@@ -25,8 +26,12 @@ class Workers:
         self.starts = WorkerStarts(self.run, clock=self.clock)
         self.arguments: Sequence[str] = ()
         self.children: list[Child] = []
+        self.is_refused = False
+        """Whether the system has no process left."""
 
     def run(self, arguments: Sequence[str], *, hears_more: bool = False) -> Child:
+        if self.is_refused:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         self.arguments = arguments
         stdin = subprocess.PIPE if hears_more else subprocess.DEVNULL
         self.children.append(subprocess.Popen(["/bin/cat"], stdin=stdin, stdout=subprocess.PIPE))
@@ -81,3 +86,15 @@ def test_only_the_last_is_replaced_when_it_had_run_steadily(workers: Workers) ->
 def test_those_that_ended_long_ago_are_forgotten_when_none_runs_steadily(workers: Workers) -> None:
     ended = [workers.start()[0] for _ in range(30)]
     assert workers.start()[1] == ended[-20:]
+
+
+def test_standby_is_loaded_later_when_the_system_has_no_process_left(workers: Workers) -> None:
+    workers.clock.at += 5
+    workers.is_refused = True
+    assert workers.starts.tend() == 1.0
+    workers.is_refused = False
+    assert workers.starts.tend() == 1.0
+    assert workers.children == [], "not at once"
+    workers.clock.at += 5
+    workers.starts.tend()
+    assert len(workers.children) == 1
