@@ -178,6 +178,15 @@ async def test_oldest_lost_ones_come_first_and_no_more_than_wanted(steps: Steps)
     assert await steps.claims.lost_ones(BOTH_KINDS, limit=4) == sorted(reply.id for reply in replies)[:4]
 
 
+async def test_others_are_found_when_those_one_knows_of_come_first(steps: Steps) -> None:
+    dead = [await steps.claim(await in_conversation(steps, number)) for number in range(4)]
+    await steps.claims.expire(WORKER)
+    untold = await in_conversation(steps, 9)
+    known, other = {reply.id for reply in dead[:3]}, dead[3].id
+    for limit, found in [(1, [other]), (2, [other, untold.id]), (9, [other, untold.id])]:
+        assert await steps.claims.lost_ones(BOTH_KINDS, limit=limit, besides=known) == found
+
+
 async def test_lease_is_longer_when_it_is_renewed(steps: Steps, database: Database) -> None:
     claimed = await steps.claim(await steps.ask())
     await database.replies.update_one({}, [{"$set": {"lease_until": {"$add": ["$$NOW", 50]}}}])

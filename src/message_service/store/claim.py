@@ -1,6 +1,6 @@
 """CLAIM and what follows from it: a lease on the server's clock, an epoch that fences, and handing back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,14 +170,18 @@ class Claims:
         with reaching_the_store():
             return await give(None)
 
-    async def lost_ones(self, kinds: Sequence[WorkKind], *, limit: int) -> list[ReplyId]:
-        """Replies that can be claimed now: nobody was told of them, or their worker is gone.
+    async def lost_ones(
+        self, kinds: Sequence[WorkKind], *, limit: int, besides: Collection[ReplyId] = ()
+    ) -> list[ReplyId]:
+        """Replies that can be claimed now, `besides` those: nobody was told of them, or their worker is gone.
 
         Those whose worker is gone first, then by kind in the order given, and the oldest of each first.
         """
         lost: list[ReplyId] = []
         with reaching_the_store():
-            lost += await self._ids(_of(kinds, orphaned(self._suspect_attempts)), ("lease_until", ASCENDING), limit)
+            orphans = _of(kinds, orphaned(self._suspect_attempts))
+            found = await self._ids(orphans, ("lease_until", ASCENDING), limit + len(besides))
+            lost += [reply_id for reply_id in found if reply_id not in besides][:limit]
             for kind in kinds:
                 # One after the other: their names do not sort in the order of their priority.
                 if len(lost) < limit:
