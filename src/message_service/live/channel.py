@@ -39,6 +39,8 @@ from message_service.relay import PREFIX, Relay
 LANES = 8
 _KEPT_AFTER_END_SECONDS = 300
 _MOST_ENTRIES = 20_000
+_MOST_READS_AT_ONCE = 16
+"""Each may bring a whole reply. More would leave no connection to those who write."""
 _USAGE_FIELDS = len(fields(Usage))
 
 
@@ -55,6 +57,7 @@ class Channel:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._appends: Coalescer[_Append, None] = Coalescer(self._append_all, max_items=512, max_in_flight=1)
+        self._reads = asyncio.Semaphore(_MOST_READS_AT_ONCE)
         self.writers = 0
         """Replies being written here."""
 
@@ -75,8 +78,9 @@ class Channel:
 
     async def read(self, reply_id: ReplyId, *, after: Position, up_to: str = "+") -> list[Placed]:
         """What has been appended since. Raises `RelayUnavailable`."""
-        with self._relay.reaching():
-            entries: Any = await self._relay.quick.xrange(channel_key(reply_id), min=f"({after}", max=up_to)
+        async with self._reads:
+            with self._relay.reaching():
+                entries: Any = await self._relay.quick.xrange(channel_key(reply_id), min=f"({after}", max=up_to)
         return [decode(entry_id, fields) for entry_id, fields in entries]
 
     async def text_so_far(self, reply_id: ReplyId) -> str:
