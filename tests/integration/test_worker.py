@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from message_service.ids import ConversationId, MessageId, ReplyId, WorkerId, conversation_key
-from message_service.live.event import Reset
 from message_service.live.writer import LiveWriter
 from message_service.messages.reply import Reply, ReplyStatus, WorkKind, first_take
 from message_service.metrics import Metrics
@@ -114,40 +113,6 @@ async def test_only_the_kinds_a_worker_takes_are_answered(stage: Stage, steps: S
         assert (await stage.ended(variant)).reply.status is ReplyStatus.COMPLETED
 
 
-async def test_reply_is_handed_back_when_its_worker_drains(stage: Stage, steps: Steps) -> None:
-    reply = await stage.ask("/script tokens=60 rate=60 say='Word by word'")
-    async with stage.worker(drain_seconds=0.1):
-        await stage.has_text(reply)
-        watching = asyncio.create_task(stage.watch(reply))
-    handed_back = await steps.reply(reply.id)
-    assert (handed_back.status, handed_back.attempts, handed_back.owner) == (ReplyStatus.QUEUED, 0, None)
-    async with stage.worker():
-        found = await stage.ended(reply)
-    assert (found.reply.status, found.reply.attempts, found.reply.epoch) == (ReplyStatus.COMPLETED, 1, 2)
-    sights = await watching
-    assert shown_text(sights) == stored_text(found)
-    assert [sight for sight in sights if isinstance(getattr(sight, "event", None), Reset)]
-
-
-async def test_reply_is_finished_when_it_can_be_done_before_a_worker_must_go(stage: Stage) -> None:
-    reply = await stage.ask("/script tokens=30 rate=60")
-    async with stage.worker(drain_seconds=10):
-        await stage.has_text(reply)
-    found = await stage.found(reply.id)
-    assert (found.reply.status, found.reply.epoch) == (ReplyStatus.COMPLETED, 1)
-
-
-async def test_nothing_new_is_begun_when_a_worker_stops(stage: Stage, steps: Steps) -> None:
-    async with stage.worker(drain_seconds=10) as worker:
-        running = await stage.ask("/script tokens=60 rate=100")
-        await stage.has_text(running)
-        worker.stop()
-        await asyncio.sleep(0.2)  # its reader has looked up by then
-        late = await stage.ask("Hello!", conversation_id=ConversationId("conv-2"))
-        await stage.ended(running)
-    assert (await steps.reply(late.id)).status is ReplyStatus.QUEUED
-
-
 @pytest.mark.parametrize("is_told_by_the_channel", [True, False], ids=["by the channel", "by its renewal"])
 async def test_writing_stops_when_the_claim_is_lost(
     stage: Stage, steps: Steps, is_told_by_the_channel: bool, monkeypatch: pytest.MonkeyPatch
@@ -209,14 +174,6 @@ async def test_hint_does_nothing_when_its_reply_has_ended(stage: Stage, steps: S
         await rested(worker, seconds=5)
     assert await database.messages.count_documents({"conversation_id": "conv-1"}) == 2
     assert await stage.api.queue.depth(WorkKind.REPLY) == Depth(waiting=0, in_process=0)
-
-
-async def test_worker_stops_at_once_when_it_has_nothing_to_do(stage: Stage) -> None:
-    loop = asyncio.get_running_loop()
-    async with stage.worker() as worker:
-        assert worker.in_process == 0
-        stopped_at = loop.time()
-    assert loop.time() - stopped_at < 2
 
 
 async def test_replies_of_dead_workers_run_at_once_when_another_replaces_them(stage: Stage, steps: Steps) -> None:

@@ -166,12 +166,16 @@ async def _after_stop(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDes
 
 
 async def _finish(hold: Hold, outcome: Outcome, desk: WritingDesk) -> Ended:
-    """Store the end, again while the store is away and the reply is still ours as far as anybody knows."""
+    """Store the end, again while the store is away and the reply is still ours as far as anybody knows.
+
+    A worker that is going away does not wait for the store: the lease runs out, and another one ends the reply.
+    """
     while True:
         try:
             return await desk.finishing.finish(hold.claimed, outcome)
         except StoreUnavailable:
-            if hold.stop_reason is StopReason.LOST or remaining_seconds(hold.claimed) <= 0:
+            is_over = hold.is_draining or remaining_seconds(hold.claimed) <= 0
+            if is_over or hold.stop_reason is StopReason.LOST:
                 raise
             await asyncio.sleep(_PAUSE_BEFORE_FINISHING_AGAIN_SECONDS)
 
