@@ -99,7 +99,7 @@ async def test_suspect_has_its_attempt_back_when_its_worker_survives_it_three_ti
     steps: Steps, claims: Claims, database: Database
 ) -> None:
     reply = await left_by_the_dead(steps, 2)
-    attempts = []
+    attempts: list[int] = []
     for _ in range(4):
         assert await claims.claim(reply.id, OTHER_WORKER, is_on_probation=True) is not None
         await claims.reprieve([reply.id], WORKER)

@@ -2,6 +2,7 @@
 
 import errno
 import subprocess
+from typing import Literal
 
 import pytest
 
@@ -36,8 +37,8 @@ def test_process_is_tried_again_when_it_cannot_be_started(fault: Exception) -> N
         starts.append(ended())
         return starts[-1]
 
-    def notify(_event: str, **facts: object) -> None:
-        notices.append(facts)
+    def notify(event: str, *, level: Literal["info", "warning"] = "info", **facts: object) -> None:
+        notices.append({"event": event, "level": level, **facts})
 
     supervised = Supervised("api", ended(), start, notify)
     assert supervised.tend() > 0
