@@ -24,6 +24,7 @@ _ANSWER_SECONDS = 1.0
 _REST_AFTER_FAILURE_SECONDS = 1.0
 _PING_KEPT_SECONDS = 60
 _WRITTEN_TO_A_CLOSED_CONNECTION = "the handler is closed"
+_ALL_ARE_IN_USE = "No connection available."
 
 
 class _Failure(Exception):
@@ -89,6 +90,9 @@ class Relay:
             self._answered()
             raise RelayUnavailable(str(fault), retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault
         except (RedisError, OSError) as fault:
+            if str(fault) == _ALL_ARE_IN_USE:
+                # We asked too much of it at once, which says nothing of Redis.
+                raise RelayUnavailable(str(fault), retry_after_seconds=_REST_AFTER_FAILURE_SECONDS) from fault
             raise _Failure from fault
         except RuntimeError as fault:
             # uvloop's word for writing to a connection that was reset; redis-py expects an OSError there.

@@ -7,6 +7,7 @@ from tests.fixtures.deadly_worker import DEADLY
 from tests.fixtures.service import Service, StartService
 
 _ATTEMPTS = 2
+_DEFAULT_ATTEMPTS = 5
 
 
 async def _supervise(service: Service, deaths: list[str]) -> None:
@@ -44,3 +45,25 @@ async def test_message_fails_visibly_and_the_next_is_answered_when_it_kills_its_
         assert letter is not None
         # The last claim made no attempt: it ended the reply.
         assert (letter["error"]["code"], letter["attempts"]) == ("too_many_attempts", _ATTEMPTS + 1)
+
+
+async def test_messages_beside_it_are_answered_when_one_kills_all_its_workers(start_service: StartService) -> None:
+    async with start_service(workers=0, LEASE_SECONDS="1") as service:
+        caller = service.client()
+        beside = [
+            await caller.ask("/script tokens=20 rate=20", conversation_id=f"conv-{number}") for number in range(50)
+        ]
+        poison = await caller.ask(f"This is {DEADLY}.", conversation_id="conv-deadly")
+        service.start_deadly_worker()
+        deaths: list[str] = []
+        supervising = asyncio.create_task(_supervise(service, deaths))
+        try:
+            ended = await caller.ended(poison["id"], seconds=90)
+            given_up_at = asyncio.get_running_loop().time()
+            answered = [await caller.ended(reply["id"], seconds=30) for reply in beside]
+        finally:
+            supervising.cancel()
+        assert (ended["status"], ended["error"]["code"]) == ("failed", "too_many_attempts")
+        assert {reply["status"] for reply in answered} == {"completed"}
+        assert asyncio.get_running_loop().time() - given_up_at < 30
+        assert len(deaths) == _DEFAULT_ATTEMPTS

@@ -4,12 +4,15 @@ import asyncio
 
 import pytest
 
-from message_service.errors import ConversationFull, MessageServiceError, ValidationFailed
+from message_service.errors import ConversationFull, MessageServiceError, StoreUnavailable, ValidationFailed
 from message_service.ids import ConversationId, MessageId, UserId, conversation_key, new_message_id
 from message_service.messages.message import Role
 from message_service.messages.reply import Asked, ReplyStatus, WorkKind
+from message_service.store import accept as accept_module
 from message_service.store.database import Database
 from message_service.store.idempotency import Accepted, IdempotencyClaim
+from message_service.store.transaction import TransactionConflict
+from tests.fixtures.broken_transactions import break_transactions
 from tests.fixtures.samples import CONVERSATION, KEY, USER, a_new_reply, a_submission, a_variant
 from tests.fixtures.stores import CommandLog, everything_in
 from tests.integration.steps import Steps, outcomes, prepared, processes
@@ -92,6 +95,18 @@ async def test_turns_are_distinct_and_one_is_first_when_several_processes_ask_at
     assert [positions[row["_id"]] for row in rows] == list(range(24))
     conversation = await steps.conversation()
     assert (conversation.active_reply, conversation.waiting_replies) == (rows[0]["_id"], 23)
+
+
+async def test_each_half_hears_its_own_when_the_store_goes_away_between_them(
+    steps: Steps, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_transactions(monkeypatch, accept_module, TransactionConflict(), None, StoreUnavailable())
+    answers = await asyncio.gather(
+        *(steps.accept(a_submission(conversation_id=ConversationId(f"conv-{number}"))) for number in range(4)),
+        return_exceptions=True,
+    )
+    assert [type(answer) for answer in answers] == [Accepted, Accepted, StoreUnavailable, StoreUnavailable]
+    assert await database.messages.count_documents({}) == 2
 
 
 async def test_transactions_are_shared_when_submissions_come_together(

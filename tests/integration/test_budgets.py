@@ -159,6 +159,16 @@ async def test_own_limits_hold_until_they_are_taken_back(steps: Steps, database:
     assert (await account(database)).own_limits == Limits(tokens_per_month=5)
 
 
+async def test_account_of_a_newer_version_is_read_without_what_is_new(steps: Steps, database: Database) -> None:
+    await ask(steps)
+    newer = {"limits": {"tokens_per_day": 10, "tokens_per_hour": 5}, "day.used.requests": 3, "day.reserved.requests": 1}
+    await database.accounts.update_one({"_id": USER}, {"$set": newer})
+    with pytest.raises(QuotaExceeded):
+        await ask(steps, 2)
+    stored = await account(database)
+    assert (stored.own_limits, stored.day.reserved) == (Limits(tokens_per_day=10), ESTIMATE)
+
+
 async def test_audit_tells_who_changed_whose_limits_to_what_and_only_when_they_changed(database: Database) -> None:
     accounts = Accounts(database)
     for _ in range(2):

@@ -164,3 +164,12 @@ async def test_failure_is_told_quickly_and_the_end_never_fails_when_redis_is_gon
 
 def test_parts_of_usage_are_zero_when_a_worker_from_before_they_were_told_apart_wrote_it() -> None:
     assert decode("1000-1", {"usage": "[12,3,true]"}).event == Counted(Usage(12, 3, is_estimated=True))
+
+
+async def test_connections_are_left_to_writers_when_many_read_at_once(channel: Channel, relay: Relay) -> None:
+    for placed in story():
+        channel.append(REPLY, placed, kept_seconds=KEPT_SECONDS)
+    await channel.drain()
+    read = await asyncio.gather(*(channel.read(REPLY, after=START) for _ in range(200)))
+    assert read == [story()] * 200
+    assert len(relay.quick.connection_pool._available_connections) <= relay.quick.connection_pool.max_connections / 2

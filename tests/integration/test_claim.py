@@ -125,6 +125,14 @@ async def test_reply_is_free_when_it_was_handed_back(steps: Steps, is_counted: b
     assert (await steps.claim(claimed, OTHER_WORKER)).epoch == 2
 
 
+async def test_reply_does_not_wait_when_it_was_asked_to_stop_before_it_was_handed_back(steps: Steps) -> None:
+    claimed = await steps.claim(await steps.ask())
+    await steps.finishing.cancel(claimed.id, USER)
+    assert await steps.claims.hand_back(claimed, delay_seconds=60, is_attempt_counted=True)
+    assert await steps.claims.lost_ones(BOTH_KINDS, limit=10) == [claimed.id]
+    assert (await steps.claim(claimed)).is_cancel_requested
+
+
 async def test_nothing_is_handed_back_when_another_worker_has_it(steps: Steps) -> None:
     stale = await steps.claim(await steps.ask())
     await steps.claims.expire(WORKER)
@@ -168,6 +176,15 @@ async def test_lost_ones_are_of_the_kinds_a_worker_takes(steps: Steps) -> None:
 async def test_oldest_lost_ones_come_first_and_no_more_than_wanted(steps: Steps) -> None:
     replies = [await in_conversation(steps, number) for number in range(6)]
     assert await steps.claims.lost_ones(BOTH_KINDS, limit=4) == sorted(reply.id for reply in replies)[:4]
+
+
+async def test_others_are_found_when_those_one_knows_of_come_first(steps: Steps) -> None:
+    dead = [await steps.claim(await in_conversation(steps, number)) for number in range(4)]
+    await steps.claims.expire(WORKER)
+    untold = await in_conversation(steps, 9)
+    known, other = {reply.id for reply in dead[:3]}, dead[3].id
+    for limit, found in [(1, [other]), (2, [other, untold.id]), (9, [other, untold.id])]:
+        assert await steps.claims.lost_ones(BOTH_KINDS, limit=limit, besides=known) == found
 
 
 async def test_lease_is_longer_when_it_is_renewed(steps: Steps, database: Database) -> None:
@@ -230,8 +247,10 @@ async def test_sweep_looks_at_nothing_when_every_lease_holds(
 ) -> None:
     for number in range(10):
         await steps.claim(await in_conversation(steps, number))
-    await Claims(logged_database, lease_seconds=10).lost_ones(BOTH_KINDS, limit=10)
-    assert command_log.names == ["find"] * (1 + len(BOTH_KINDS))
+    claims = Claims(logged_database, lease_seconds=10, suspect_attempts=range(5))
+    await claims.suspects(BOTH_KINDS, limit=10)
+    await claims.lost_ones(BOTH_KINDS, limit=10)
+    assert command_log.names == ["find"] * (2 + len(BOTH_KINDS))
     for command in list(command_log.commands):
         asked = {field: command[field] for field in ("find", "filter", "sort", "limit", "projection")}
         explained = await logged_database.database.command({"explain": asked, "verbosity": "executionStats"})
@@ -286,3 +305,17 @@ async def test_reply_goes_to_one_when_many_workers_claim_many_together(steps: St
     )
     won = [one.id for one in claimed if one is not None]
     assert sorted(won) == sorted(reply.id for reply in replies)
+
+
+async def test_reply_of_a_newer_version_is_read_without_what_is_new(steps: Steps, database: Database) -> None:
+    reply = await steps.ask()
+    newer = {"asked.persona": "of a newer version", "mood": "too"}
+    await database.replies.update_one({"_id": reply.id}, {"$set": newer})
+    assert (await steps.claim(reply)).asked == reply.asked
+
+
+async def test_those_beside_it_are_claimed_when_a_reply_cannot_be_read(steps: Steps, database: Database) -> None:
+    replies = [await in_conversation(steps, number) for number in range(4)]
+    await database.replies.update_one({"_id": replies[1].id}, {"$set": {"finish_reason": "of a newer version"}})
+    claimed = await asyncio.gather(*(steps.claims.claim(reply.id, WORKER) for reply in replies), return_exceptions=True)
+    assert [type(one) for one in claimed] == [Reply, ValueError, Reply, Reply]

@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
-from message_service.errors import ClaimLost
+from message_service.errors import ClaimLost, StoreUnavailable
 from message_service.ids import ConversationId
 from message_service.messages.reply import Reply, ReplyStatus
+from message_service.store import finish as finish_module
 from message_service.store.database import Database
 from message_service.store.ending import Ended
 from message_service.store.finish import Finishing
+from message_service.store.transaction import TransactionConflict
+from tests.fixtures.broken_transactions import break_transactions
 from tests.fixtures.samples import completed, failed
 from tests.fixtures.stores import CommandLog, everything_in
 from tests.integration.steps import WORKER, Steps
@@ -89,6 +92,20 @@ async def test_next_replies_get_their_turns_when_the_first_ones_end_together(ste
     assert promoted == [reply.id for reply in seconds]
     for reply in seconds:
         await steps.claim(reply)
+
+
+@pytest.mark.parametrize("first_is_away", [False, True])
+async def test_each_half_hears_its_own_when_the_store_goes_away_between_them(
+    steps: Steps, database: Database, monkeypatch: pytest.MonkeyPatch, first_is_away: bool
+) -> None:
+    claimed = await running(steps, 4)
+    halves = [StoreUnavailable()] if first_is_away else [None, StoreUnavailable()]
+    break_transactions(monkeypatch, finish_module, TransactionConflict(), *halves)
+    ended = await together(steps.finishing, *((reply, completed("text")) for reply in claimed))
+    are_stored = [(await steps.reply(reply.id)).status is ReplyStatus.COMPLETED for reply in claimed]
+    assert are_stored == ([False] * 4 if first_is_away else [True, True, False, False])
+    assert [isinstance(one, Ended) for one in ended] == are_stored
+    assert [isinstance(one, StoreUnavailable) for one in ended] == [not is_stored for is_stored in are_stored]
 
 
 @pytest.mark.parametrize("processes", [2, 4])

@@ -158,10 +158,20 @@ async def test_sweep_reads_only_what_is_due_in_its_order(furnished: Furnished, k
     require(plans, "leases", "ready")
 
 
+async def test_suspects_are_looked_for_among_those_whose_lease_is_over(furnished: Furnished) -> None:
+    claims = Claims(furnished.database, lease_seconds=10, suspect_attempts=range(2, 5))
+    plans = await plans_of(furnished, lambda _: claims.suspects([WorkKind.REPLY], limit=50))
+    # There are no more of them than the workers that died had room for.
+    require(plans, "leases", allows_sort=True)
+
+
 WORKER_QUERIES = {
     "renew": Query(
         lambda database: Claims(database, lease_seconds=10).renew([ReplyId("msg_x"), ReplyId("msg_y")], WORKERS[1]),
         ("owned", "_id_"),
+    ),
+    "reprieve": Query(
+        lambda database: Claims(database, lease_seconds=10).reprieve([ReplyId("msg_x")], WORKERS[1]), ("_id_", "owned")
     ),
     "held by": Query(lambda database: Claims(database, lease_seconds=10).held_by(WORKERS[1]), ("owned",)),
     "cancels for": Query(lambda database: Claims(database, lease_seconds=10).cancels_for(WORKERS[1]), ("owned",)),

@@ -42,6 +42,22 @@ async def test_failure_is_told_quickly_when_nobody_listens(tmp_path: Path) -> No
         assert relay.is_resting
 
 
+async def test_nobody_rests_when_only_our_connections_are_all_in_use(relay: Relay) -> None:
+    pool = relay.quick.connection_pool
+    lent = [
+        await pool.get_connection()  # type: ignore[no-untyped-call]  # the driver's
+        for _ in range(pool.max_connections)
+    ]
+    try:
+        assert await failing_get(relay) < 2
+        assert not relay.is_resting
+    finally:
+        for connection in lent:
+            await pool.release(connection)
+    with relay.reaching():
+        await relay.quick.get("any")
+
+
 async def test_one_waits_and_the_others_are_told_at_once_when_redis_hangs(tmp_path: Path) -> None:
     async with hung_redis(tmp_path) as url, open_relay(url) as relay:
         assert await failing_get(relay) < 2.5

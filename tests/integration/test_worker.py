@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from message_service.ids import ConversationId, MessageId, ReplyId, WorkerId, conversation_key
-from message_service.live.event import Reset
 from message_service.live.writer import LiveWriter
 from message_service.messages.reply import Reply, ReplyStatus, WorkKind, first_take
 from message_service.metrics import Metrics
@@ -114,40 +113,6 @@ async def test_only_the_kinds_a_worker_takes_are_answered(stage: Stage, steps: S
         assert (await stage.ended(variant)).reply.status is ReplyStatus.COMPLETED
 
 
-async def test_reply_is_handed_back_when_its_worker_drains(stage: Stage, steps: Steps) -> None:
-    reply = await stage.ask("/script tokens=60 rate=60 say='Word by word'")
-    async with stage.worker(drain_seconds=0.1):
-        await stage.has_text(reply)
-        watching = asyncio.create_task(stage.watch(reply))
-    handed_back = await steps.reply(reply.id)
-    assert (handed_back.status, handed_back.attempts, handed_back.owner) == (ReplyStatus.QUEUED, 0, None)
-    async with stage.worker():
-        found = await stage.ended(reply)
-    assert (found.reply.status, found.reply.attempts, found.reply.epoch) == (ReplyStatus.COMPLETED, 1, 2)
-    sights = await watching
-    assert shown_text(sights) == stored_text(found)
-    assert [sight for sight in sights if isinstance(getattr(sight, "event", None), Reset)]
-
-
-async def test_reply_is_finished_when_it_can_be_done_before_a_worker_must_go(stage: Stage) -> None:
-    reply = await stage.ask("/script tokens=30 rate=60")
-    async with stage.worker(drain_seconds=10):
-        await stage.has_text(reply)
-    found = await stage.found(reply.id)
-    assert (found.reply.status, found.reply.epoch) == (ReplyStatus.COMPLETED, 1)
-
-
-async def test_nothing_new_is_begun_when_a_worker_stops(stage: Stage, steps: Steps) -> None:
-    async with stage.worker(drain_seconds=10) as worker:
-        running = await stage.ask("/script tokens=60 rate=100")
-        await stage.has_text(running)
-        worker.stop()
-        await asyncio.sleep(0.2)  # its reader has looked up by then
-        late = await stage.ask("Hello!", conversation_id=ConversationId("conv-2"))
-        await stage.ended(running)
-    assert (await steps.reply(late.id)).status is ReplyStatus.QUEUED
-
-
 @pytest.mark.parametrize("is_told_by_the_channel", [True, False], ids=["by the channel", "by its renewal"])
 async def test_writing_stops_when_the_claim_is_lost(
     stage: Stage, steps: Steps, is_told_by_the_channel: bool, monkeypatch: pytest.MonkeyPatch
@@ -211,24 +176,18 @@ async def test_hint_does_nothing_when_its_reply_has_ended(stage: Stage, steps: S
     assert await stage.api.queue.depth(WorkKind.REPLY) == Depth(waiting=0, in_process=0)
 
 
-async def test_worker_stops_at_once_when_it_has_nothing_to_do(stage: Stage) -> None:
-    loop = asyncio.get_running_loop()
-    async with stage.worker() as worker:
-        assert worker.in_process == 0
-        stopped_at = loop.time()
-    assert loop.time() - stopped_at < 2
-
-
-async def test_replies_of_a_dead_worker_run_at_once_when_another_replaces_it(stage: Stage, steps: Steps) -> None:
-    dead = WorkerId("wrk_dead")
-    reply = await stage.ask("/script rate=max say=hello")
-    await steps.claim(reply, dead)
+async def test_replies_of_dead_workers_run_at_once_when_another_replaces_them(stage: Stage, steps: Steps) -> None:
+    dead = [WorkerId("wrk_dead"), WorkerId("wrk_dead_before")]
+    replies = []
+    for worker_id in dead:
+        replies.append(await stage.ask("/script rate=max say=hello", conversation_id=ConversationId(worker_id)))
+        await steps.claim(replies[-1], worker_id)
     settings = stage.settings.model_copy(update={"sweep_interval_seconds": 3600})
     async with open_worker(settings, tuple(WorkKind), worker_id=WorkerId("wrk_new"), replaces=dead) as worker:
         running = asyncio.create_task(worker.run())
         # Sooner than the lease would be over, and without a sweep of its own time.
         async with asyncio.timeout(LEASE_SECONDS / 2):
-            found = await stage.ended(reply)
+            found = [await stage.ended(reply) for reply in replies]
         worker.stop()
         await running
-    assert (found.reply.status, found.reply.attempts) == (ReplyStatus.COMPLETED, 2)
+    assert [(one.reply.status, one.reply.attempts) for one in found] == [(ReplyStatus.COMPLETED, 2)] * 2

@@ -71,7 +71,7 @@ def work(
     ] = None,
     id_: Annotated[str | None, typer.Option("--id", hidden=True, help="Its name in the store.")] = None,
     replaces: Annotated[
-        str | None, typer.Option(hidden=True, help="A dead worker, whose replies run again at once.")
+        list[str] | None, typer.Option(hidden=True, help="A dead worker, whose replies run again at once.")
     ] = None,
     standby: Annotated[bool, typer.Option(hidden=True, help="Wait to be told both on standard input.")] = False,
 ) -> None:
@@ -82,10 +82,10 @@ def work(
     from message_service.wiring.worker import run_worker
 
     raise_open_files_limit()
-    worker_id, replaced = WorkerId(id_) if id_ else None, WorkerId(replaces) if replaces else None
+    worker_id, dead = WorkerId(id_) if id_ else None, [WorkerId(one) for one in replaces or ()]
     if standby:
-        worker_id, replaced = await_order()
-    run_worker(load_settings(), tuple(kind or WorkKind), worker_id=worker_id, replaces=replaced)
+        worker_id, dead = await_order()
+    run_worker(load_settings(), tuple(kind or WorkKind), worker_id=worker_id, replaces=dead)
 
 
 @app.command()

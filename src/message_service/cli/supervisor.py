@@ -43,6 +43,9 @@ class Supervised:
                 self.child = self._start_again()
             except StartRefused as refusal:
                 self._plan(now, exit_code=None, reason=refusal.detail)
+            except OSError as fault:
+                # The disk is full, or the system has no process left: for now.
+                self._plan(now, exit_code=None, reason=str(fault))
         return 1.0 if self._start_at is None else min(1.0, max(0.0, self._start_at - time.monotonic()))
 
     def _plan(self, now: float, *, exit_code: int | None, reason: str | None) -> None:

@@ -22,6 +22,7 @@ from message_service.logs import log
 from message_service.messages.reply import FinishReason, Outcome, Reply, ReplyError, ReplyStatus, first_take
 from message_service.store.ending import Ended
 from message_service.work.held import Hold, StopReason
+from message_service.work.probation import Probation
 from message_service.work.retry import TryAgain
 
 _PAUSE_BEFORE_FINISHING_AGAIN_SECONDS = 0.2
@@ -29,14 +30,22 @@ _NO_ROOM = ReplyError(NoProviderAvailable.code, NoProviderAvailable.sentence)
 _TRIED_TOO_OFTEN = ReplyError("too_many_attempts", "The reply was tried too often without an end.")
 
 
-async def answer(reply_id: ReplyId, *, desk: WritingDesk) -> None:
+async def answer(reply_id: ReplyId, *, desk: WritingDesk, probation: Probation) -> None:
     """See one reply through to its end, or hand it back. Safe to call twice: the second finds nothing to claim.
 
     Raises `ClaimLost` when another worker has the reply now: nothing more was written here.
     """
-    claimed = await desk.claims.claim(reply_id, desk.worker_id)
-    if claimed is None:
-        return
+    with probation.attending(reply_id) as is_on_probation:
+        claimed = await desk.claims.claim(reply_id, desk.worker_id, is_on_probation=is_on_probation)
+        if claimed is None:
+            return
+        if is_on_probation:
+            probation.claimed(reply_id)
+            log.warning("reply.on_probation", reply=claimed.id, message=claimed.message_id, attempts=claimed.attempts)
+        await _see_through(claimed, desk)
+
+
+async def _see_through(claimed: Reply, desk: WritingDesk) -> None:
     draft = Draft(
         LiveWriter(
             desk.channel,
@@ -166,12 +175,16 @@ async def _after_stop(claimed: Reply, draft: Draft, hold: Hold, desk: WritingDes
 
 
 async def _finish(hold: Hold, outcome: Outcome, desk: WritingDesk) -> Ended:
-    """Store the end, again while the store is away and the reply is still ours as far as anybody knows."""
+    """Store the end, again while the store is away and the reply is still ours as far as anybody knows.
+
+    A worker that is going away does not wait for the store: the lease runs out, and another one ends the reply.
+    """
     while True:
         try:
             return await desk.finishing.finish(hold.claimed, outcome)
         except StoreUnavailable:
-            if hold.stop_reason is StopReason.LOST or remaining_seconds(hold.claimed) <= 0:
+            is_over = hold.is_draining or remaining_seconds(hold.claimed) <= 0
+            if is_over or hold.stop_reason is StopReason.LOST:
                 raise
             await asyncio.sleep(_PAUSE_BEFORE_FINISHING_AGAIN_SECONDS)
 

@@ -1,6 +1,6 @@
 """The safety net, in every worker: keeps leases alive, hears of cancellations, finds what nobody works on, repairs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from message_service.ids import ReplyId, WorkerId
@@ -9,6 +9,7 @@ from message_service.messages.reply import WorkKind
 from message_service.store.claim import Claims
 from message_service.store.repair import Repairs
 from message_service.work.held import HeldReplies, Hold, StopReason
+from message_service.work.probation import Probation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,12 +21,29 @@ class SafetyNet:
     claims: Claims
     repairs: Repairs
     held: HeldReplies
+    probation: Probation
 
 
 async def find_lost(limit: int, *, net: SafetyNet) -> Sequence[ReplyId]:
     """Replies whose worker is gone, whose word got lost on its way, or whose time to be tried again has come."""
-    lost = await net.claims.lost_ones(net.kinds, limit=limit)
-    return [reply_id for reply_id in lost if net.held.get(reply_id) is None]
+    # What is held here is found as well where its renewal is late, and is to take nobody's place.
+    held = frozenset(hold.claimed.id for hold in net.held)
+    # Suspects first: there are never many at once, and others that keep coming would keep them waiting.
+    admitted = await _suspects_to_try(limit, held, net)
+    if len(admitted) == limit:
+        return admitted
+    return [*admitted, *await net.claims.lost_ones(net.kinds, limit=limit - len(admitted), besides=held)]
+
+
+async def _suspects_to_try(limit: int, held: Collection[ReplyId], net: SafetyNet) -> list[ReplyId]:
+    """Replies whose workers died again and again, as many as may begin now."""
+    survivors = net.probation.survivors()
+    if survivors:
+        await net.claims.reprieve(survivors, net.worker_id)
+        net.probation.clear(survivors)
+    found = await net.claims.suspects(net.kinds, limit=limit + len(held))
+    suspects = {reply_id: attempts for reply_id, attempts in found.items() if reply_id not in held}
+    return net.probation.admit(suspects, room=limit)
 
 
 async def renew(*, net: SafetyNet) -> None:

@@ -6,8 +6,8 @@ hash tag of its own, so that one command can read all watched replies of a lane.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
 from datetime import datetime
 from typing import Any
 from zlib import crc32
@@ -32,12 +32,16 @@ from message_service.live.event import (
     Reset,
     Text,
 )
+from message_service.logs import log
 from message_service.messages.reply import Usage
 from message_service.relay import PREFIX, Relay
 
 LANES = 8
 _KEPT_AFTER_END_SECONDS = 300
 _MOST_ENTRIES = 20_000
+_MOST_READS_AT_ONCE = 16
+"""Each may bring a whole reply. More would leave no connection to those who write."""
+_USAGE_FIELDS = len(fields(Usage))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Channel:
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
         self._appends: Coalescer[_Append, None] = Coalescer(self._append_all, max_items=512, max_in_flight=1)
+        self._reads = asyncio.Semaphore(_MOST_READS_AT_ONCE)
         self.writers = 0
         """Replies being written here."""
 
@@ -73,8 +78,9 @@ class Channel:
 
     async def read(self, reply_id: ReplyId, *, after: Position, up_to: str = "+") -> list[Placed]:
         """What has been appended since. Raises `RelayUnavailable`."""
-        with self._relay.reaching():
-            entries: Any = await self._relay.quick.xrange(channel_key(reply_id), min=f"({after}", max=up_to)
+        async with self._reads:
+            with self._relay.reaching():
+                entries: Any = await self._relay.quick.xrange(channel_key(reply_id), min=f"({after}", max=up_to)
         return [decode(entry_id, fields) for entry_id, fields in entries]
 
     async def text_so_far(self, reply_id: ReplyId) -> str:
@@ -133,23 +139,32 @@ def encode(event: LiveEvent) -> dict[Any, Any]:
             raise ValueError("waiting is told by the store, not by a worker")
 
 
-def decode(entry_id: str, fields: dict[str, str]) -> Placed:
-    ((kind, value),) = fields.items()
-    event: LiveEvent
+def decode(entry_id: str, entry: Mapping[str, str]) -> Placed:
+    """What a newer version adds to an event is passed over. One that cannot be read becomes `Ended`, which sends its
+    watchers to the store, and they go on where the reply has not ended.
+    """
+    try:
+        event = _event(*next(iter(entry.items())))
+    except (StopIteration, KeyError, TypeError, ValueError) as fault:
+        log.debug("live.unreadable", entry=entry_id, error=type(fault).__name__)
+        event = Ended()
+    return Placed(Position.parse(entry_id), event)
+
+
+def _event(kind: str, value: str) -> LiveEvent:
     match kind:
         case "text":
-            event = Text(value)
+            return Text(value)
         case "began":
-            event = _began(*orjson.loads(value))
+            return _began(*orjson.loads(value))
         case "reset":
-            event = Reset(value)
+            return Reset(value)
         case "switched":
-            event = ProviderSwitched(*orjson.loads(value))
+            return ProviderSwitched(*orjson.loads(value)[:3])
         case "usage":
-            event = Counted(Usage(*orjson.loads(value)))
+            return Counted(Usage(*orjson.loads(value)[:_USAGE_FIELDS]))
         case _:
-            event = Ended()
-    return Placed(Position.parse(entry_id), event)
+            return Ended()
 
 
 def _began(

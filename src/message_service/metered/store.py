@@ -68,8 +68,10 @@ class MeteredFinishing(Finishing):
 
 
 class MeteredClaims(Claims):
-    def __init__(self, database: Database, metrics: Metrics, *, lease_seconds: float) -> None:
-        super().__init__(database, lease_seconds=lease_seconds)
+    def __init__(
+        self, database: Database, metrics: Metrics, *, lease_seconds: float, suspect_attempts: range = range(0)
+    ) -> None:
+        super().__init__(database, lease_seconds=lease_seconds, suspect_attempts=suspect_attempts)
         self._metrics = metrics
 
     async def hand_back(

@@ -20,6 +20,7 @@ from message_service.store.accounts import read_accounts, write_accounts
 from message_service.store.batch import insert_all, upsert_all
 from message_service.store.conversation_step import step_pipeline
 from message_service.store.database import LONGEST_WAIT_SECONDS, Database, store_is_late
+from message_service.store.halves import in_halves
 from message_service.store.idempotency import Accepted, IdempotencyRecords
 from message_service.store.mapping import conversation_from_row, conversation_to_row
 from message_service.store.transaction import TransactionConflict, run_transaction
@@ -65,8 +66,7 @@ class Acceptance:
             return await self._transact(batch, conflict_retries=1)
         except (DuplicateKeyError, TransactionConflict):
             # One of them met somebody else: halving finds it in few transactions, and the others hardly wait.
-            middle = len(batch) // 2
-            return [*await self._accept_batch(batch[:middle]), *await self._accept_batch(batch[middle:])]
+            return await in_halves(batch, self._accept_batch)
 
     async def _accept_alone(self, submission: Submission) -> Accepted | Exception:
         try:

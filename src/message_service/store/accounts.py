@@ -1,7 +1,7 @@
 """Users' budgets in the store: set aside in ACCEPT, settled in FINISH, both in the transaction of the reply itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -13,6 +13,7 @@ from message_service.messages.reply import Spending
 from message_service.store.audit import AuditAction, audit_row
 from message_service.store.batch import update_all, upsert_all
 from message_service.store.database import Database, Row, reaching_the_store
+from message_service.store.mapping import amount_from_row
 from message_service.store.transaction import run_transaction, run_until_seen
 
 
@@ -125,12 +126,16 @@ def account_from_row(row: Row, moment: datetime) -> Account:
     return Account(
         day=_span(row["day"], Period.DAY) if "day" in row else fresh.day,
         month=_span(row["month"], Period.MONTH) if "month" in row else fresh.month,
-        own_limits=Limits(**row["limits"]) if "limits" in row else None,
+        own_limits=_limits(row["limits"]) if "limits" in row else None,
     ).at(moment)
 
 
+def _limits(row: Row) -> Limits:
+    return Limits(**{field.name: row[field.name] for field in fields(Limits) if field.name in row})
+
+
 def _span(row: Row, period: Period) -> Span:
-    return Span(period, row["name"], Amount(**row["used"]), Amount(**row["reserved"]))
+    return Span(period, row["name"], amount_from_row(row["used"]), amount_from_row(row["reserved"]))
 
 
 def _spans_to_row(account: Account) -> Row:

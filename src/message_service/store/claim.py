@@ -1,6 +1,6 @@
 """CLAIM and what follows from it: a lease on the server's clock, an epoch that fences, and handing back."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,29 +12,23 @@ from pymongo.errors import DuplicateKeyError
 from message_service.coalesce import Coalescer
 from message_service.ids import ReplyId, WorkerId
 from message_service.messages.reply import Attempt, Reply, ReplyError, Spending, WorkKind
+from message_service.store.claim_changes import handed_back, taken
+from message_service.store.claimable import READY, claimable, orphaned, suspected
 from message_service.store.database import Database, Row, reaching_the_store
 from message_service.store.ledger import book_unfinished
-from message_service.store.mapping import MOST_ATTEMPTS_KEPT, attempt_to_row, reply_from_row
+from message_service.store.mapping import attempt_to_row, reply_from_row
 from message_service.store.transaction import run_transaction
 
-_IS_DUE = {"$expr": {"$lte": ["$not_before", "$$NOW"]}}
-_LEASE_IS_OVER = {"$expr": {"$lt": ["$lease_until", "$$NOW"]}}
-_CLAIMABLE: dict[str, Any] = {
-    "$or": [
-        {"status": "queued", "is_next": True, **_IS_DUE},
-        {"status": "running", **_LEASE_IS_OVER},
-    ]
-}
-_WITH_THE_LAST_CLAIM = {
-    "$concatArrays": [
-        {"$ifNull": ["$abandoned", []]},
-        # A claim's token tells its time.
-        [{"epoch": "$epoch", "claimed_at": {"$toDate": "$claim"}, "attempts": {"$ifNull": ["$under_way", []]}}],
-    ]
-}
-"""What is still to be booked of claims that nobody ended: see `Ledger.book_abandoned`."""
 _MOST_IN_A_BATCH = 64
-_Asked = tuple[ReplyId, WorkerId]
+_NOBODY_IS_SUSPECTED = range(0)
+_MOST_REPRIEVES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    reply_id: ReplyId
+    worker: WorkerId
+    is_on_probation: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,69 +40,64 @@ class Held:
 
 
 class Claims:
-    """Every time here is the server's, so no worker's clock matters; safety rests on the epoch alone."""
+    """Every time here is the server's, so no worker's clock matters; safety rests on the epoch alone.
 
-    def __init__(self, database: Database, *, lease_seconds: float) -> None:
+    A reply whose worker died and that was tried as often as `suspect_attempts` is claimed on probation only.
+    """
+
+    def __init__(
+        self, database: Database, *, lease_seconds: float, suspect_attempts: range = _NOBODY_IS_SUSPECTED
+    ) -> None:
         self._database = database
         self._replies = database.replies
         self._lease_milliseconds = int(lease_seconds * 1000)
+        self._suspect_attempts = suspect_attempts
         self._together: Coalescer[_Asked, Reply | None] = Coalescer(
             self._claim_batch, max_items=_MOST_IN_A_BATCH, max_in_flight=2
         )
 
-    async def claim(self, reply_id: ReplyId, worker: WorkerId) -> Reply | None:
-        """Take the reply if it is its turn, or if whoever had it let the lease run out. None: not to be had."""
-        return await self._together.call((reply_id, worker))
+    async def claim(self, reply_id: ReplyId, worker: WorkerId, *, is_on_probation: bool = False) -> Reply | None:
+        """Take the reply if it is its turn, or if whoever had it let the lease run out. None: not to be had.
 
-    async def _claim_batch(self, batch: Sequence[_Asked]) -> Sequence[Reply | None]:
-        worker = batch[0][1]
-        if len(batch) == 1 or any(other != worker for _, other in batch):
-            return [await self._claim_alone(*one) for one in batch]
-        ids = [reply_id for reply_id, _ in batch]
+        Raises `StoreUnavailable`, and `KeyError`, `TypeError` or `ValueError` for one that cannot be read here: it
+        waits for its lease to run out, and for a worker of the version that wrote it.
+        """
+        return await self._together.call(_Asked(reply_id, worker, is_on_probation))
+
+    async def _claim_batch(self, batch: Sequence[_Asked]) -> Sequence[Reply | Exception | None]:
+        worker = batch[0].worker
+        if len(batch) == 1 or any(one.worker != worker for one in batch):
+            return [await self._claim_alone(one) for one in batch]
+        ids = [one.reply_id for one in batch]
+        on_probation = [one.reply_id for one in batch if one.is_on_probation]
+        wanted = {"_id": {"$in": ids}, **claimable(self._suspect_attempts, on_probation)}
         token = ObjectId()
         is_complete = True
         with reaching_the_store():
             try:
-                await self._replies.update_many({"_id": {"$in": ids}, **_CLAIMABLE}, self._taking(worker, token))
+                await self._replies.update_many(wanted, taken(worker, token, self._end_of_lease()))
             except DuplicateKeyError:
                 is_complete = False  # one of them met its conversation's running reply, and the rest were not tried
             rows = await self._replies.find({"_id": {"$in": ids}, "claim": token}).to_list()
-        claimed: dict[ReplyId, Reply] = {row["_id"]: reply_from_row(row) for row in rows}
+        claimed: dict[ReplyId, Reply | Exception | None] = {row["_id"]: _read(row) for row in rows}
         if not is_complete:
-            for reply_id in ids:
-                if reply_id not in claimed and (reply := await self._claim_alone(reply_id, worker)) is not None:
-                    claimed[reply_id] = reply
+            for one in batch:
+                if one.reply_id not in claimed:
+                    claimed[one.reply_id] = await self._claim_alone(one)
         return [claimed.get(reply_id) for reply_id in ids]
 
-    async def _claim_alone(self, reply_id: ReplyId, worker: WorkerId) -> Reply | None:
+    async def _claim_alone(self, one: _Asked) -> Reply | Exception | None:
+        on_probation = [one.reply_id] if one.is_on_probation else []
         with reaching_the_store():
             try:
                 row = await self._replies.find_one_and_update(
-                    {"_id": reply_id, **_CLAIMABLE},
-                    self._taking(worker, ObjectId()),
+                    {"_id": one.reply_id, **claimable(self._suspect_attempts, on_probation)},
+                    taken(one.worker, ObjectId(), self._end_of_lease()),
                     return_document=ReturnDocument.AFTER,
                 )
             except DuplicateKeyError:
                 return None  # another reply of the conversation is running; the index says so
-        return reply_from_row(row) if row else None
-
-    def _taking(self, worker: WorkerId, token: ObjectId) -> list[dict[str, Any]]:
-        return [
-            {
-                "$set": {
-                    "status": "running",
-                    "owner": worker,
-                    "claim": token,
-                    "lease_until": self._end_of_lease(),
-                    "epoch": {"$add": ["$epoch", 1]},
-                    # Counted before the work, so that a message which kills its worker is counted too.
-                    "attempts": {"$add": ["$attempts", 1]},
-                    "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
-                    "abandoned": {"$cond": [{"$eq": ["$status", "running"]}, _WITH_THE_LAST_CLAIM, "$abandoned"]},
-                    "under_way": "$$REMOVE",
-                }
-            }
-        ]
+        return _read(row) if row else None
 
     async def renew(self, reply_ids: Sequence[ReplyId], worker: WorkerId) -> int:
         """Extend the leases `worker` still has; how many of `reply_ids` that were."""
@@ -157,9 +146,10 @@ class Claims:
     ) -> bool:
         """Let the reply wait in the queue again for `delay_seconds`; keep `why` and the log, book what was `spent`.
 
+        One that was asked to stop does not wait: the sweep finds it at once, and whoever claims it ends it.
         False, and nothing booked: it was no longer ours.
         """
-        back = _handed_back(
+        back = handed_back(
             delay_seconds=delay_seconds, is_attempt_counted=is_attempt_counted, why=why, attempt_log=attempt_log
         )
 
@@ -180,25 +170,52 @@ class Claims:
         with reaching_the_store():
             return await give(None)
 
-    async def lost_ones(self, kinds: Sequence[WorkKind], *, limit: int) -> list[ReplyId]:
-        """Replies that can be claimed now: nobody was told of them, or their worker is gone.
+    async def lost_ones(
+        self, kinds: Sequence[WorkKind], *, limit: int, besides: Collection[ReplyId] = ()
+    ) -> list[ReplyId]:
+        """Replies that can be claimed now, `besides` those: nobody was told of them, or their worker is gone.
 
         Those whose worker is gone first, then by kind in the order given, and the oldest of each first.
         """
         lost: list[ReplyId] = []
         with reaching_the_store():
-            expired = {"status": "running", "kind": {"$in": [kind.value for kind in kinds]}, **_LEASE_IS_OVER}
-            lost += await self._ids(expired, ("lease_until", ASCENDING), limit)
+            orphans = _of(kinds, orphaned(self._suspect_attempts))
+            found = await self._ids(orphans, ("lease_until", ASCENDING), limit + len(besides))
+            lost += [reply_id for reply_id in found if reply_id not in besides][:limit]
             for kind in kinds:
                 # One after the other: their names do not sort in the order of their priority.
                 if len(lost) < limit:
-                    ready = {"status": "queued", "is_next": True, "kind": kind.value, **_IS_DUE}
+                    ready = READY | {"kind": kind.value}
                     lost += await self._ids(ready, ("_id", ASCENDING), limit - len(lost))
         return lost
+
+    async def suspects(self, kinds: Sequence[WorkKind], *, limit: int) -> dict[ReplyId, int]:
+        """The attempts of replies whose workers died again and again; those with the fewest come first."""
+        wanted = _of(kinds, suspected(self._suspect_attempts))
+        order = [("attempts", ASCENDING), ("lease_until", ASCENDING)]
+        with reaching_the_store():
+            rows = await self._replies.find(wanted, {"attempts": 1}, sort=order, limit=limit).to_list()
+        return {row["_id"]: row["attempts"] for row in rows}
 
     async def _ids(self, wanted: Row, order: tuple[str, int], limit: int) -> list[ReplyId]:
         rows = await self._replies.find(wanted, {"_id": 1}, sort=[order], limit=limit).to_list()
         return [row["_id"] for row in rows]
+
+    async def reprieve(self, reply_ids: Sequence[ReplyId], worker: WorkerId) -> None:
+        """Give the suspects that `worker` has survived for a while their attempt back: what it dies of is another.
+
+        Only so often, or one that kills late would have no last attempt.
+        """
+        with reaching_the_store():
+            await self._replies.update_many(
+                {
+                    "_id": {"$in": list(reply_ids)},
+                    "owner": worker,
+                    "status": "running",
+                    "reprieves": {"$not": {"$gte": _MOST_REPRIEVES}},
+                },
+                {"$inc": {"attempts": -1, "reprieves": 1}},
+            )
 
     async def expire(self, worker: WorkerId) -> int:
         """End all leases of a worker that is known to be dead; how many it had."""
@@ -212,22 +229,13 @@ class Claims:
         return {"$add": ["$$NOW", self._lease_milliseconds]}
 
 
-def _handed_back(
-    *, delay_seconds: float, is_attempt_counted: bool, why: ReplyError | None, attempt_log: Sequence[Attempt]
-) -> list[dict[str, Any]]:
-    """The update that makes a running reply a queued one."""
-    logged = {"$ifNull": ["$attempt_log", []]}
-    rows = {"$literal": [attempt_to_row(attempt) for attempt in attempt_log]}
-    setback = {"setback": {"$literal": {"code": why.code, "detail": why.detail}}} if why is not None else {}
-    return [
-        {
-            "$set": {
-                "status": "queued",
-                "not_before": {"$add": ["$$NOW", int(delay_seconds * 1000)]},
-                "attempts": {"$subtract": ["$attempts", 0 if is_attempt_counted else 1]},
-                "attempt_log": {"$slice": [{"$concatArrays": [logged, rows]}, -MOST_ATTEMPTS_KEPT]},
-                **setback,
-            }
-        },
-        {"$unset": ["owner", "lease_until", "under_way"]},
-    ]
+def _of(kinds: Sequence[WorkKind], wanted: Row) -> Row:
+    return wanted | {"kind": {"$in": [kind.value for kind in kinds]}}
+
+
+def _read(row: Row) -> Reply | Exception:
+    """The fault instead of the reply where a newer version wrote what we cannot read: those beside it are well."""
+    try:
+        return reply_from_row(row)
+    except (KeyError, TypeError, ValueError) as fault:
+        return fault

@@ -81,6 +81,8 @@ class ReplyDocument(Document):
     character_id: str | None = None
     not_before: datetime | None = None
     attempts: int = 0
+    reprieves: int = 0
+    """Attempts given back because its worker survived it for a while, though earlier ones had died."""
     epoch: int = 0
     owner: str | None = None
     claim: PydanticObjectId | None = None

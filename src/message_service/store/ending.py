@@ -25,7 +25,7 @@ from message_service.store.mapping import (
     usage_to_row,
 )
 
-_LEFT_BEHIND = ("owner", "claim", "lease_until", "not_before", "under_way")
+_LEFT_BEHIND = ("owner", "claim", "lease_until", "not_before", "under_way", "reprieves")
 """What only a reply that has not ended has."""
 
 

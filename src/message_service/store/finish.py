@@ -14,6 +14,7 @@ from message_service.messages.reply import FinishReason, Outcome, Reply, ReplySt
 from message_service.store.audit import AuditAction, audit_row
 from message_service.store.database import Database
 from message_service.store.ending import Ended, end_replies, end_reply
+from message_service.store.halves import in_halves
 from message_service.store.mapping import reply_from_row
 from message_service.store.transaction import TransactionConflict, run_transaction
 
@@ -69,8 +70,7 @@ class Finishing:
             found = await run_transaction(self._database, body, conflict_retries=1)
         except (DuplicateKeyError, TransactionConflict):
             # One of them met somebody else: halving finds it in few transactions, and the others hardly wait.
-            middle = len(batch) // 2
-            return [*await self._finish_batch(batch[:middle]), *await self._finish_batch(batch[middle:])]
+            return await in_halves(batch, self._finish_batch)
         return [ended if ended is not None else ClaimLost() for ended in found]
 
     async def _finish_alone(self, claimed: Reply, outcome: Outcome) -> Ended | Exception:

@@ -1,4 +1,7 @@
-"""Between what MongoDB returns and what the rest of the service speaks of. Absent and None are the same."""
+"""Between what MongoDB returns and what the rest of the service speaks of. Absent and None are the same.
+
+Fields that only a newer version knows are passed over: both run side by side while a new one is rolled out.
+"""
 
 from dataclasses import asdict, fields
 
@@ -105,7 +108,7 @@ def _asked_to_row(asked: Asked) -> Row:
 
 
 def asked_from_row(row: Row) -> Asked:
-    asked = dict(row)
+    asked = {field: row[field] for field in _ASKED_FIELDS if field in row}
     if "stop" in asked:
         asked["stop"] = tuple(asked["stop"])
     return Asked(**asked)
@@ -166,7 +169,11 @@ def attempt_from_row(row: Row) -> Attempt:
 
 
 def _reservation_from(row: Row | None) -> Reservation | None:
-    return Reservation(Amount(**row["amount"]), row["day"], row["month"]) if row else None
+    return Reservation(amount_from_row(row["amount"]), row["day"], row["month"]) if row else None
+
+
+def amount_from_row(row: Row) -> Amount:
+    return Amount(row["tokens"], row["cost_nano_usd"])
 
 
 def conversation_to_row(conversation: Conversation) -> Row:

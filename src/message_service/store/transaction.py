@@ -2,10 +2,13 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from time import monotonic
 from typing import TypeVar
 
+import pymongo
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
@@ -15,6 +18,9 @@ from message_service.store.database import OPERATION_SECONDS, Database, durable_
 Result = TypeVar("Result")
 
 _LONGEST_PAUSE_SECONDS = 0.05
+_ABORT_SECONDS = 1.0
+_under_way: set[asyncio.Task[None]] = set()
+"""Sessions that end unheard. The loop alone would not keep their tasks."""
 
 
 class TransactionConflict(StoreUnavailable):
@@ -33,7 +39,7 @@ async def run_transaction(
     give_up_at = monotonic() + OPERATION_SECONDS
     read_concern, write_concern = durable_options()
     with reaching_the_store():
-        async with database.client.start_session() as session:
+        async with _open_session(database, give_up_at) as session:
             for attempt in range(conflict_retries + 1):
                 await session.start_transaction(read_concern=read_concern, write_concern=write_concern)
                 try:
@@ -41,14 +47,13 @@ async def run_transaction(
                     await _commit(session, give_up_at)
                     return result
                 except PyMongoError as fault:
-                    await _abort(session)
-                    if not fault.has_error_label("TransientTransactionError") or monotonic() > give_up_at:
+                    is_late = monotonic() > give_up_at - _ABORT_SECONDS
+                    if not fault.has_error_label("TransientTransactionError") or is_late:
                         raise
                     if attempt == conflict_retries:
                         raise TransactionConflict from fault
-                except BaseException:
-                    await _abort(session)
-                    raise
+                    if session.in_transaction:
+                        await session.abort_transaction()
                 # Full jitter, so that two who met once do not meet again.
                 await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE_SECONDS, 0.001 * 2**attempt)))
     raise TransactionConflict
@@ -77,6 +82,27 @@ async def _commit(session: AsyncClientSession, give_up_at: float) -> None:
                 raise
 
 
-async def _abort(session: AsyncClientSession) -> None:
-    if session.in_transaction:
-        await session.abort_transaction()
+@asynccontextmanager
+async def _open_session(database: Database, give_up_at: float) -> AsyncIterator[AsyncClientSession]:
+    """What is not committed is aborted in the end, or it would lock what it touched until the server gives it up.
+
+    That is waited for until `give_up_at`, and done all the same when it is later or whoever waits has gone.
+    """
+    session = database.client.start_session()
+    try:
+        yield session
+    finally:
+        if session.in_transaction:
+            # Outside of this context: the driver sends nothing where the context's time is over.
+            ending = asyncio.create_task(_abort_and_end(session), context=Context())
+            _under_way.add(ending)
+            ending.add_done_callback(_under_way.discard)
+            await asyncio.wait([ending], timeout=max(0.0, give_up_at - monotonic()))
+        else:
+            await session.end_session()
+
+
+async def _abort_and_end(session: AsyncClientSession) -> None:
+    # With the server gone nothing is locked for long: it comes back without what was not committed.
+    with suppress(PyMongoError), pymongo.timeout(_ABORT_SECONDS):
+        await session.end_session()

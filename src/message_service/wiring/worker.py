@@ -35,6 +35,7 @@ from message_service.usage.prices import PriceTable, load_prices
 from message_service.wiring.routing import open_targets, routing_policy
 from message_service.wiring.stores import Stores, open_stores
 from message_service.work.held import HeldReplies
+from message_service.work.probation import Probation, suspect_attempts
 from message_service.work.queue import WorkQueue
 from message_service.work.retry import RetryPolicy
 from message_service.work.worker import Duties, Pace, Worker
@@ -47,7 +48,7 @@ def run_worker(
     kinds: tuple[WorkKind, ...],
     *,
     worker_id: WorkerId | None = None,
-    replaces: WorkerId | None = None,
+    replaces: Sequence[WorkerId] = (),
 ) -> None:
     """Work until SIGTERM or SIGINT, then drain. Raises `StartRefused` and `StoreUnavailable` before the start."""
     configure_logs(level=settings.log_level, format_=settings.log_format, role="worker")
@@ -55,7 +56,7 @@ def run_worker(
 
 
 async def _work(
-    settings: Settings, kinds: tuple[WorkKind, ...], worker_id: WorkerId | None, replaces: WorkerId | None
+    settings: Settings, kinds: tuple[WorkKind, ...], worker_id: WorkerId | None, replaces: Sequence[WorkerId]
 ) -> None:
     async with open_worker(settings, kinds, worker_id=worker_id, replaces=replaces) as worker:
         loop = asyncio.get_running_loop()
@@ -72,9 +73,9 @@ async def open_worker(
     kinds: Sequence[WorkKind],
     *,
     worker_id: WorkerId | None = None,
-    replaces: WorkerId | None = None,
+    replaces: Sequence[WorkerId] = (),
 ) -> AsyncIterator[Worker]:
-    """A worker ready to run; `replaces` is one known to be dead, whose replies it runs again at once."""
+    """A worker ready to run; `replaces` are known to be dead: it runs their replies again at once."""
     metrics = Metrics()
     counter = TokenCounter()
     prices = load_prices()
@@ -84,9 +85,15 @@ async def open_worker(
         router = await stack.enter_async_context(
             _open_kept_up_router(settings, metrics, stores.relay, worker_id, prices)
         )
-        claims = MeteredClaims(stores.database, metrics, lease_seconds=settings.lease_seconds)
-        if replaces is not None:
-            await claims.expire(replaces)
+        claims = MeteredClaims(
+            stores.database,
+            metrics,
+            lease_seconds=settings.lease_seconds,
+            suspect_attempts=suspect_attempts(settings.max_attempts),
+        )
+        probation = Probation(settings.max_attempts)
+        for dead in replaces:
+            await claims.expire(dead)
         desk = _writing_desk(
             settings, stores, counter, metrics, worker_id=worker_id, claims=claims, router=router, prices=prices
         )
@@ -96,6 +103,7 @@ async def open_worker(
             claims=claims,
             repairs=MeteredRepairs(stores.database, metrics),
             held=desk.held,
+            probation=probation,
         )
         if settings.worker_metrics_port is not None:
             stack.callback(_serve_metrics(settings.worker_metrics_port, settings.host, metrics))
@@ -105,7 +113,7 @@ async def open_worker(
             queue=desk.queue,
             held=desk.held,
             duties=Duties(
-                answer=metrics.in_process(partial(answer, desk=desk)),
+                answer=metrics.in_process(partial(answer, desk=desk, probation=probation)),
                 find_lost=partial(find_lost, net=net),
                 renew=partial(renew, net=net),
                 look_for_cancels=partial(look_for_cancels, net=net),

@@ -38,6 +38,8 @@ class Hold:
         self.noted_stage = (0, False)
         """The stage of `progress` that the store knows of."""
         self.stop_reason: StopReason | None = None
+        self.is_draining = False
+        """Whether its worker is going away, whatever it was told to stop for."""
         self._writing: asyncio.Task[Any] | None = None
 
     def write_in(self, writing: asyncio.Task[Any]) -> None:
@@ -48,6 +50,7 @@ class Hold:
 
     def stop(self, reason: StopReason) -> None:
         """Stop writing; the first reason counts."""
+        self.is_draining |= reason is StopReason.DRAINING
         if self.stop_reason is None:
             self.stop_reason = reason
             if self._writing is not None:

@@ -20,6 +20,8 @@ _RECLAIM_SECONDS = 30
 _LOOK_FOR_CANCELS_SECONDS = 0.25
 _PAUSE_WITHOUT_REDIS_SECONDS = 0.5
 _PAUSE_WHILE_DRAINING_SECONDS = 0.1
+_HAND_BACK_SECONDS = 8.0
+"""After `drain_seconds` and these, what is still under way is left to its lease."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,8 +181,12 @@ class Worker:
         running = list(self._answers.values())
         if running:
             await asyncio.wait(running, timeout=self._pace.drain_seconds)
-        while self._answers:
+        give_up_at = asyncio.get_running_loop().time() + _HAND_BACK_SECONDS
+        while self._answers and asyncio.get_running_loop().time() < give_up_at:
             # Again and again: a claim that was under way becomes one that is held.
             for hold in self._held:
                 hold.stop(StopReason.DRAINING)
             await asyncio.wait(list(self._answers.values()), timeout=_PAUSE_WHILE_DRAINING_SECONDS)
+        if self._answers:
+            log.warning("worker.left_replies", worker=self._id, replies=len(self._answers))
+            await stop_tasks(list(self._answers.values()))

@@ -79,6 +79,17 @@ def test_first_reason_counts_when_there_are_several() -> None:
         assert hold.stop_reason is StopReason.LOST
 
 
+@pytest.mark.parametrize("first", [StopReason.CANCELLED, StopReason.LOST, None])
+def test_worker_is_known_to_go_away_when_there_was_another_reason_before(first: StopReason | None) -> None:
+    with HeldReplies().hold(a_reply(), NOTHING_ASKED) as hold:
+        if first is not None:
+            hold.stop(first)
+        assert not hold.is_draining
+        hold.stop(StopReason.DRAINING)
+        assert hold.is_draining
+        assert hold.stop_reason is (first or StopReason.DRAINING)
+
+
 def test_all_can_be_stopped_when_some_leave_meanwhile() -> None:
     held = HeldReplies()
     first, second = held.hold(a_reply(), NOTHING_ASKED), held.hold(a_reply(), NOTHING_ASKED)

@@ -4,14 +4,16 @@ Redis key: `message_service:{providers}:board`, a hash with a field for each wor
 seconds. Fields older than ten seconds are dropped, and the hash a minute after the last worker.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import orjson
 from redis.exceptions import ResponseError
 
 from message_service.errors import RelayUnavailable
 from message_service.ids import WorkerId
+from message_service.logs import log
 from message_service.providers.routing.breaker import BreakerState
 from message_service.providers.routing.target import Target
 from message_service.relay import PREFIX, Relay
@@ -87,17 +89,17 @@ async def write_board(relay: Relay, worker: WorkerId, reports: Sequence[TargetRe
 
 
 async def read_board(relay: Relay) -> list[list[TargetReport]]:
-    """What each worker that lives tells of its targets. Raises `RelayUnavailable`."""
+    """What each worker that lives tells of its targets, as far as it can be read. Raises `RelayUnavailable`."""
     with relay.reaching():
         pipeline = relay.quick.pipeline(transaction=False)
         pipeline.hgetall(BOARD_KEY)
         pipeline.time()
-        fields, (now, _) = await pipeline.execute()
+        by_worker, (now, _) = await pipeline.execute()
     told = []
-    for value in fields.values():
+    for value in by_worker.values():
         written_at, _, rows = value.partition(" ")
         if now - int(written_at) <= _FRESH_SECONDS:
-            told.append([_report_from(row) for row in orjson.loads(rows)])
+            told.append([one for row in orjson.loads(rows) if (one := _report_from(row)) is not None])
     return told
 
 
@@ -125,6 +127,11 @@ def _joined(reports: Sequence[TargetReport]) -> TargetReport:
 _SEVERITY = (BreakerState.CLOSED, BreakerState.HALF_OPEN, BreakerState.OPEN)
 
 
-def _report_from(row: dict[str, object]) -> TargetReport:
-    fields = row | {"breaker": BreakerState(str(row["breaker"])), "models": tuple(row["models"])}  # type: ignore[arg-type]
-    return TargetReport(**fields)  # type: ignore[arg-type]  # as `write_board` wrote it
+def _report_from(row: Mapping[str, Any]) -> TargetReport | None:
+    """What a newer version adds is passed over. None: another version wrote it, and it cannot be read."""
+    try:
+        known = {field.name: row[field.name] for field in fields(TargetReport)}
+        return TargetReport(**known | {"breaker": BreakerState(known["breaker"]), "models": tuple(known["models"])})
+    except (KeyError, TypeError, ValueError) as fault:
+        log.debug("board.unreadable", error=type(fault).__name__)
+        return None

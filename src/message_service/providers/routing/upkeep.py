@@ -2,10 +2,13 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 from message_service.errors import RelayUnavailable
 from message_service.ids import WorkerId
+from message_service.logs import log
 from message_service.providers.router import Router
 from message_service.providers.routing.board import report, write_board
 from message_service.providers.routing.shared import SharedBreakers
@@ -15,17 +18,30 @@ from message_service.stopping import stop_tasks
 
 _PATIENCE_SECONDS = 5.0
 _TELL_SECONDS = 2.0
+_PAUSE_AFTER_A_FAULT_SECONDS = 1.0
 
 
 async def keep_up(router: Router, shared: SharedBreakers, relay: Relay, worker: WorkerId) -> None:
-    """Until it is cancelled."""
-    loops = [
-        asyncio.create_task(duty) for duty in (shared.run(), *map(_look, router.targets), _tell(router, relay, worker))
+    """Until it is cancelled. A duty that breaks begins again and stops none of the others."""
+    duties: list[Callable[[], Awaitable[None]]] = [
+        shared.run,
+        *(partial(_look, target) for target in router.targets),
+        partial(_tell, router, relay, worker),
     ]
+    loops = [asyncio.create_task(_again_and_again(duty)) for duty in duties]
     try:
         await asyncio.gather(*loops)
     finally:
         await stop_tasks(loops)
+
+
+async def _again_and_again(duty: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await duty()
+        except Exception:
+            log.exception("upkeep.broke")
+        await asyncio.sleep(_PAUSE_AFTER_A_FAULT_SECONDS)
 
 
 async def _look(target: Target) -> None:
