@@ -133,6 +133,17 @@ async def test_lease_of_a_probe_runs_out_when_whoever_took_it_is_interrupted(
         await eventually(is_free, seconds=20, what="nobody renews the lease")
 
 
+async def test_breaker_is_adopted_when_a_newer_worker_tells_more_of_it(relay: Relay) -> None:
+    one, other = Worker(relay), Worker(relay)
+    one.fail()
+    await one.shared.exchange()
+    ((identity, told),) = (await relay.quick.hgetall(STATE_KEY)).items()
+    fields = told.removesuffix("]")
+    await relay.quick.hset(STATE_KEY, identity, f'{fields},"what we do not know"]')
+    await other.shared.exchange()
+    assert other.state is BreakerState.OPEN
+
+
 async def test_each_worker_stands_by_itself_when_redis_is_gone() -> None:
     async with open_relay("redis://127.0.0.1:1/0") as gone:
         worker = Worker(gone)

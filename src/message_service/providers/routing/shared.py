@@ -218,7 +218,8 @@ def _encode(ejection: Ejection | None, at: float) -> tuple[str, str]:
 
 
 def _decode(remaining_milliseconds: int, fields: str, at: float) -> Ejection:
-    reason, openings, is_pause, good_probes = orjson.loads(fields)
+    # A newer worker may tell more, behind what we know.
+    reason, openings, is_pause, good_probes, *_ = orjson.loads(fields)
     return Ejection(
         ends_at=at + remaining_milliseconds / 1000,
         reason=reason,
