@@ -138,7 +138,7 @@ async def test_breaker_is_adopted_when_a_newer_worker_tells_more_of_it(relay: Re
     one.fail()
     await one.shared.exchange()
     ((identity, told),) = (await relay.quick.hgetall(STATE_KEY)).items()
-    fields = told.removesuffix("]")
+    fields = str(told).removesuffix("]")
     await relay.quick.hset(STATE_KEY, identity, f'{fields},"what we do not know"]')
     await other.shared.exchange()
     assert other.state is BreakerState.OPEN
