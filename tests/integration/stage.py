@@ -12,7 +12,7 @@ from message_service.context.tokens import TokenCounter
 from message_service.embedded.servers import EmbeddedServers
 from message_service.ids import ConversationId, ReplyId
 from message_service.journey.cancel import cancel
-from message_service.journey.submit import Draft, submit
+from message_service.journey.submit import PostedMessage, submit
 from message_service.journey.watch import Closed, Sight, watch
 from message_service.live.event import START, Placed, Position, Reset, Text
 from message_service.messages.reply import Asked, Reply, WorkKind
@@ -40,8 +40,8 @@ class Stage:
     async def ask(
         self, content: str, *, conversation_id: ConversationId = CONVERSATION, asked: Asked | None = None
     ) -> Reply:
-        draft = Draft(user_id=USER, conversation_id=conversation_id, content=content, asked=asked or Asked())
-        receipt = await submit(draft, claim=None, desk=self.api.desk)
+        posted = PostedMessage(user_id=USER, conversation_id=conversation_id, content=content, asked=asked or Asked())
+        receipt = await submit(posted, claim=None, desk=self.api.desk)
         assert receipt.accepted.reply is not None
         return receipt.accepted.reply
 
@@ -81,7 +81,7 @@ class Stage:
             self.api.follower.subscribe(reply.id, after=after) as subscription,
         ):
             found = await self.found(reply.id)
-            async with aclosing(watch(found, after, subscription=subscription, window=self.api.window)) as seen:
+            async with aclosing(watch(found, after, subscription=subscription, desk=self.api.watching)) as seen:
                 async for sight in seen:
                     sights.append(sight)
         return sights

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from message_service.api.schemas.replies import ReplyShape
 from message_service.api.wire import found_reply_json
-from message_service.journey.submit import Draft, submit
+from message_service.journey.submit import PostedMessage, submit
 from message_service.live.event import Began, Placed, ProviderSwitched, Reset
 from message_service.messages.reply import Asked, Reply, ReplyError, ReplyStatus, Usage
 from message_service.store.database import Database
@@ -176,8 +176,8 @@ async def test_prompt_is_trimmed_by_the_servers_numbers_when_it_is_too_long(
     async with over([server], stores_of_the_stage) as stage:
         for number in range(40):
             said = f"Message {number}: the quick brown fox jumps over the lazy dog, and then once more. " * 2
-            draft = Draft(user_id=USER, conversation_id=CONVERSATION, content=said, asked=None)
-            await submit(draft, claim=None, desk=stage.api.desk)
+            posted = PostedMessage(user_id=USER, conversation_id=CONVERSATION, content=said, asked=None)
+            await submit(posted, claim=None, desk=stage.api.desk)
         async with stage.worker():
             events, found = await told(stage, await stage.ask("And now?"))
     assert found.reply.status is ReplyStatus.COMPLETED, asked
@@ -205,8 +205,8 @@ async def test_prompt_is_cut_by_what_a_named_model_counts_when_it_answers_under_
     async with over([server], stores_of_the_stage, **small) as stage:
         for number in range(60):
             said = f"Message {number}: the quick brown fox jumps over the lazy dog, and then once more. " * 3
-            draft = Draft(user_id=USER, conversation_id=CONVERSATION, content=said, asked=None)
-            await submit(draft, claim=None, desk=stage.api.desk)
+            posted = PostedMessage(user_id=USER, conversation_id=CONVERSATION, content=said, asked=None)
+            await submit(posted, claim=None, desk=stage.api.desk)
         async with stage.worker():
             for _ in range(2):
                 await stage.ended(await stage.ask("And now?", asked=Asked(model="fault")))

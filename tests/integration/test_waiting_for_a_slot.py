@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from message_service.ids import ConversationId
-from message_service.journey.submit import Draft, ask_again, submit
+from message_service.journey.submit import PostedMessage, ask_again, submit
 from message_service.live.event import Placed, Reset
 from message_service.messages.reply import Asked, Reply, ReplyError, ReplyStatus, WorkKind
 from message_service.providers.routing import admission
@@ -121,8 +121,8 @@ async def test_reply_says_what_held_it_up_when_its_deadline_comes_while_it_waits
         await ask(stage, "first")
         await eventually(server.is_asked, seconds=20, what="the slot is taken")
         hurried = replace(stage.api.desk, reply_deadline_seconds=1)
-        draft = Draft(user_id=USER, conversation_id=ConversationId("second"), content="second", asked=Asked())
-        receipt = await submit(draft, claim=None, desk=hurried)
+        posted = PostedMessage(user_id=USER, conversation_id=ConversationId("second"), content="second", asked=Asked())
+        receipt = await submit(posted, claim=None, desk=hurried)
         assert receipt.accepted.reply is not None
         found = await stage.ended(receipt.accepted.reply)
         server.may_go_on.set()

@@ -253,7 +253,7 @@ async def test_position_does_not_fall_back_when_the_answer_is_hidden_while_it_is
     await stage.api.messages.delete(MessageId(reply.id), reply.user_id)
     # As one that looked before the end, and hears of it only after the hiding.
     async with stage.api.follower.subscribe(reply.id, after=START) as subscription, asyncio.timeout(10):
-        sights = [sight async for sight in watch(begun, START, subscription=subscription, window=stage.api.window)]
+        sights = [sight async for sight in watch(begun, START, subscription=subscription, desk=stage.api.watching)]
     assert kinds(sights) == ["Queued", "Began", "Text", "Counted", "Closed"]
     assert positions(sights) == sorted(set(positions(sights)))
     last = closed(sights)

@@ -22,7 +22,7 @@ from message_service.errors import (
     ValidationFailed,
 )
 from message_service.ids import CharacterId, ConversationId, MessageId
-from message_service.journey.submit import Draft, submit
+from message_service.journey.submit import PostedMessage, submit
 from message_service.messages.message import Role
 
 router = APIRouter(prefix="/v1/messages", tags=["messages"])
@@ -49,7 +49,7 @@ async def create_message(request: Request) -> Response:
     asked = asked_of(body.reply, services.settings, "/reply") if body.reply is not None else None
     if asked is not None and body.role is not Role.USER:
         raise ValidationFailed([FieldFault("/reply", "Only a user's message can be answered.")])
-    draft = Draft(
+    posted = PostedMessage(
         user_id=caller.user_id,
         conversation_id=ConversationId(body.conversation_id),
         content=body.content,
@@ -59,7 +59,7 @@ async def create_message(request: Request) -> Response:
         metadata=body.metadata,
         asked=asked,
     )
-    receipt = await submit(draft, claim=claim_of(request, caller, "POST /v1/messages", body), desk=services.desk)
+    receipt = await submit(posted, claim=claim_of(request, caller, "POST /v1/messages", body), desk=services.desk)
     return receipt_response(receipt)
 
 

@@ -67,7 +67,7 @@ async def stream_reply(request: Request, reply_id: str) -> Response:
     if has_seen_the_end(found, after):
         # A browser's EventSource stops reconnecting on this.
         return Response(status_code=204)
-    return EventStream(found, after, window=services.window, open_streams=services.metrics.streams_open)
+    return EventStream(found, after, desk=services.watching, open_streams=services.metrics.streams_open)
 
 
 @router.post(

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from message_service.api.errors import reply_problem
 from message_service.api.wire import found_reply_json, usage_json
 from message_service.errors import MessageServiceError
-from message_service.journey.watch import Closed, Sight, Silence, Window, watch
+from message_service.journey.watch import Closed, Sight, Silence, WatchDesk, watch
 from message_service.live.event import Began, Counted, Placed, Position, ProviderSwitched, Queued, Reset, Text
 from message_service.live.follower import Subscription
 from message_service.logs import log
@@ -35,21 +35,21 @@ _STREAM_HEADERS = [
 class EventStream(Response):
     """Watches a reply for one client. Pure ASGI, so that it hears of a client that left and lets go at once."""
 
-    def __init__(self, found: ReplyWithMessage, after: Position, *, window: Window, open_streams: Gauge) -> None:
+    def __init__(self, found: ReplyWithMessage, after: Position, *, desk: WatchDesk, open_streams: Gauge) -> None:
         super().__init__()
         self._found = found
         self._after = after
-        self._window = window
+        self._desk = desk
         self._open_streams = open_streams
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reply_id = self._found.reply.id
         with self._open_streams.track_inprogress():
-            async with self._window.follower.subscribe(reply_id, after=self._after) as subscription:
+            async with self._desk.follower.subscribe(reply_id, after=self._after) as subscription:
                 leaving = asyncio.create_task(_leave_with_the_client(receive, subscription))
                 try:
                     await send({"type": "http.response.start", "status": 200, "headers": list(_STREAM_HEADERS)})
-                    sights = watch(self._found, self._after, subscription=subscription, window=self._window)
+                    sights = watch(self._found, self._after, subscription=subscription, desk=self._desk)
                     async with aclosing(sights):
                         await self._send_frames(sights, scope, send)
                     await send({"type": "http.response.body", "body": b"", "more_body": False})

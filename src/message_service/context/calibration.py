@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from message_service.context.window import Budget
+from message_service.context.window import ContextSize
 
 _NEWEST_SHARE = 0.2
 _LEAST_TOKENS = 200
@@ -41,7 +41,7 @@ class TokenRatios:
 class Trim:
     """What a prompt has to fit: a context, in tokens of which one of ours makes `ratio`."""
 
-    budget: Budget
+    size: ContextSize
     ratio: float
 
 
@@ -49,12 +49,12 @@ def trimmed(
     trim: Trim, *, counted_tokens: float, told_prompt_tokens: int | None, told_context_tokens: int | None
 ) -> Trim:
     """The trim for a second try, from what the provider told; half of the context where it told nothing."""
-    context_tokens = told_context_tokens or int(trim.budget.context_tokens * _SHARE_WITHOUT_NUMBERS)
-    context_tokens = min(context_tokens, trim.budget.context_tokens)
+    context_tokens = told_context_tokens or int(trim.size.context_tokens * _SHARE_WITHOUT_NUMBERS)
+    context_tokens = min(context_tokens, trim.size.context_tokens)
     ratio = trim.ratio
     if told_prompt_tokens and counted_tokens > 0:
         ratio = max(ratio, _bounded(told_prompt_tokens / counted_tokens))
-    return Trim(Budget(int(context_tokens * (1 - _SPARE_SHARE)), trim.budget.output_reserve_tokens), ratio)
+    return Trim(ContextSize(int(context_tokens * (1 - _SPARE_SHARE)), trim.size.output_reserve_tokens), ratio)
 
 
 def _bounded(ratio: float) -> float:

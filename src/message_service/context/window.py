@@ -1,4 +1,4 @@
-"""Chooses the newest history that fits the budget, the instructions first. Pure."""
+"""Chooses the newest history that fits the context, the instructions first. Pure."""
 
 from dataclasses import dataclass, field
 
@@ -12,15 +12,11 @@ _OMISSION = "\n[...]\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class ContextSize:
     """Tokens of a model's context, and how many of them stay free for its reply."""
 
     context_tokens: int
     output_reserve_tokens: int
-
-    @property
-    def prompt_tokens(self) -> int:
-        return self.context_tokens - self.output_reserve_tokens
 
 
 @dataclass(slots=True)

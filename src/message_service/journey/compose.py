@@ -5,7 +5,7 @@ from math import ceil
 
 from message_service.context.calibration import Trim
 from message_service.context.tokens import TokenCounter
-from message_service.context.window import Budget, Window, cut_to_fit
+from message_service.context.window import ContextSize, Window, cut_to_fit
 from message_service.errors import ContextTooLong, MessageNotFound
 from message_service.messages.message import Message
 from message_service.messages.reply import Reply
@@ -21,9 +21,9 @@ async def compose(reply: Reply, *, path: PathReader, counter: TokenCounter, trim
     was hidden meanwhile.
     """
     asked = reply.asked
-    budget = trim.budget
-    max_output_tokens = _room_for_output(asked.max_output_tokens, budget)
-    window = Window(int((budget.context_tokens - max_output_tokens) / trim.ratio))
+    size = trim.size
+    max_output_tokens = _room_for_output(asked.max_output_tokens, size)
+    window = Window(int((size.context_tokens - max_output_tokens) / trim.ratio))
     if asked.instructions:
         window.pin(await counter.count_beside(asked.instructions))
     room_tokens = window.free_tokens
@@ -54,8 +54,8 @@ def _turn(message: Message, room_tokens: int) -> Turn:
     return Turn(message.role, cut_to_fit(message.content, tokens=message.tokens, budget_tokens=room_tokens))
 
 
-def _room_for_output(asked_tokens: int | None, budget: Budget) -> int:
+def _room_for_output(asked_tokens: int | None, size: ContextSize) -> int:
     """What was asked for, but a quarter of the context stays the prompt's; the usual reserve takes half at most."""
     if asked_tokens is None:
-        return min(budget.output_reserve_tokens, budget.context_tokens // 2)
-    return min(asked_tokens, budget.context_tokens - budget.context_tokens // 4)
+        return min(size.output_reserve_tokens, size.context_tokens // 2)
+    return min(asked_tokens, size.context_tokens - size.context_tokens // 4)

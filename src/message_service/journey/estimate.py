@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from message_service.clock import now
 from message_service.context.tokens import TokenCounter
-from message_service.context.window import TOKENS_PER_TURN, TOKENS_TO_PRIME_A_REPLY, Budget
+from message_service.context.window import TOKENS_PER_TURN, TOKENS_TO_PRIME_A_REPLY, ContextSize
 from message_service.ids import ConversationKey
 from message_service.messages.budget import Amount, Demand, Limits
 from message_service.messages.reply import Asked
@@ -23,7 +23,7 @@ class Estimator:
     prices: PriceTable
     models: dict[str, str | None]
     """The model of each enabled provider, where it is known before it is asked."""
-    window: Budget
+    context_size: ContextSize
     counter: TokenCounter
     messages: Messages
 
@@ -34,8 +34,8 @@ async def estimate(key: ConversationKey, new_tokens: int, asked: Asked, *, estim
     Its cost is that of the dearest provider that may be asked; a price that is not known counts nothing. What other
     attempts use besides, after a failover or a retry, is not foreseen: it counts when it is booked.
     """
-    window = estimator.window
-    output_tokens = asked.max_output_tokens or window.output_reserve_tokens
+    size = estimator.context_size
+    output_tokens = asked.max_output_tokens or size.output_reserve_tokens
     instructions = await estimator.counter.count_beside(asked.instructions) if asked.instructions else 0
     prompt_tokens = TOKENS_TO_PRIME_A_REPLY + new_tokens + instructions + 2 * TOKENS_PER_TURN
     for message in await estimator.messages.newest(key, limit=_MESSAGES_LOOKED_AT):
@@ -43,7 +43,7 @@ async def estimate(key: ConversationKey, new_tokens: int, asked: Asked, *, estim
             prompt_tokens += message.usage.input_tokens + message.usage.output_tokens
             break
         prompt_tokens += message.tokens + TOKENS_PER_TURN
-    prompt_tokens = max(0, min(prompt_tokens, window.context_tokens - output_tokens))
+    prompt_tokens = max(0, min(prompt_tokens, size.context_tokens - output_tokens))
     cost = estimator.prices.dearest_nano_usd(
         [
             (provider, asked.model or model)

@@ -47,7 +47,7 @@ from message_service.work.queue import WorkQueue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class PostedMessage:
     """A message as its author sent it."""
 
     user_id: UserId
@@ -86,7 +86,7 @@ class FrontDesk:
     """None: budgets are off, and nothing is looked up."""
 
 
-async def submit(draft: Draft, *, claim: IdempotencyClaim | None, desk: FrontDesk) -> Receipt:
+async def submit(posted: PostedMessage, *, claim: IdempotencyClaim | None, desk: FrontDesk) -> Receipt:
     """Check the message, keep it, and queue the reply it asks for.
 
     Returns only when a majority holds it. Raises `RateLimited`, `QuotaExceeded`, `ValidationFailed`, `ContentTooLong`,
@@ -95,30 +95,30 @@ async def submit(draft: Draft, *, claim: IdempotencyClaim | None, desk: FrontDes
     """
     if claim is not None and (first := await desk.idempotency.find(claim)) is not None:
         return Receipt(first, None)
-    if draft.asked is not None:
+    if posted.asked is not None:
         await desk.backlog.require_room()
-    allowance = await spend_allowance(draft.user_id, desk)
-    content = checked_content(draft.content)
+    allowance = await spend_allowance(posted.user_id, desk)
+    content = checked_content(posted.content)
     tokens = await desk.counter.count_beside(content)
     reply = None
-    if draft.asked is not None:
-        key = conversation_key(draft.user_id, draft.conversation_id)
-        reply = await _new_reply(draft.asked, WorkKind.REPLY, key, tokens, desk)
+    if posted.asked is not None:
+        key = conversation_key(posted.user_id, posted.conversation_id)
+        reply = await _new_reply(posted.asked, WorkKind.REPLY, key, tokens, desk)
     accepted = await desk.acceptance.accept(
         Submission(
-            user_id=draft.user_id,
-            conversation_id=draft.conversation_id,
+            user_id=posted.user_id,
+            conversation_id=posted.conversation_id,
             message=NewMessage(
                 id=new_message_id(),
-                user_id=draft.user_id,
-                conversation_id=draft.conversation_id,
-                role=draft.role,
+                user_id=posted.user_id,
+                conversation_id=posted.conversation_id,
+                role=posted.role,
                 content=content,
                 tokens=tokens,
                 created_at=now(),
-                parent_id=draft.parent_id,
-                character_id=draft.character_id,
-                metadata=checked_metadata(draft.metadata),
+                parent_id=posted.parent_id,
+                character_id=posted.character_id,
+                metadata=checked_metadata(posted.metadata),
             ),
             reply=reply,
             ahead=desk.backlog.ahead,

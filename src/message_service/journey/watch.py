@@ -15,7 +15,7 @@ _SILENCE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class WatchDesk:
     """What watching needs."""
 
     replies: Replies
@@ -50,7 +50,7 @@ def has_seen_the_end(found: ReplyWithMessage, after: Position) -> bool:
 
 
 async def watch(
-    found: ReplyWithMessage, after: Position, *, subscription: Subscription, window: Window
+    found: ReplyWithMessage, after: Position, *, subscription: Subscription, desk: WatchDesk
 ) -> AsyncGenerator[Sight, None]:
     """Everything after that position, then `Closed`; less when the subscription is closed meanwhile."""
     continuity = Continuity(after)
@@ -58,11 +58,11 @@ async def watch(
         if found.reply.status is ReplyStatus.QUEUED and after < QUEUED:
             continuity.seen = QUEUED
             yield Placed(QUEUED, Queued(found.position or 0))
-        async for sight in _follow(found, continuity, subscription, window):
+        async for sight in _follow(found, continuity, subscription, desk):
             yield sight
         if subscription.is_closed:
             return
-        found = await window.replies.find_visible(found.reply.id, found.reply.user_id)
+        found = await desk.replies.find_visible(found.reply.id, found.reply.user_id)
     text = _text(found)
     for placed in remainder(found.reply, text, continuity.seen):
         yield placed
@@ -76,7 +76,7 @@ def _end(reply: Reply, text: str, seen: Position) -> Position:
 
 
 async def _follow(
-    found: ReplyWithMessage, continuity: Continuity, subscription: Subscription, window: Window
+    found: ReplyWithMessage, continuity: Continuity, subscription: Subscription, desk: WatchDesk
 ) -> AsyncGenerator[Placed | Silence, None]:
     """What happens until the store knows the end."""
     while not subscription.is_closed:
@@ -91,7 +91,7 @@ async def _follow(
             else:
                 for shown in continuity.admit(placed):
                     yield shown
-        if may_have_ended and await window.replies.has_ended(found.reply.id):
+        if may_have_ended and await desk.replies.has_ended(found.reply.id):
             return
         if not arrived:
             yield Silence()

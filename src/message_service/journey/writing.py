@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from message_service.clock import now
 from message_service.context.calibration import TokenRatios, Trim, trimmed
 from message_service.context.tokens import TokenCounter
-from message_service.context.window import Budget
+from message_service.context.window import ContextSize
 from message_service.errors import ClaimLost, ContextTooLong
 from message_service.ids import WorkerId
 from message_service.journey.compose import compose
@@ -41,7 +41,7 @@ class WritingDesk:
     path: PathReader
     counter: TokenCounter
     prices: PriceTable
-    budget: Budget
+    context_size: ContextSize
     ratios: TokenRatios
     router: Router
     channel: Channel
@@ -58,7 +58,7 @@ async def write(claimed: Reply, draft: Draft, desk: WritingDesk) -> None:
     A prompt that is too long is trimmed once more by what the provider told. Nobody sees it, but where the
     provider told it in its stream: watchers then see that the text, of which there was none, begins again.
     """
-    trim = Trim(desk.budget, desk.ratios.of(claimed.asked.model))
+    trim = Trim(desk.context_size, desk.ratios.of(claimed.asked.model))
     route = _route(claimed, draft, desk)
     prompt = await compose(claimed, path=desk.path, counter=desk.counter, trim=trim)
     try:

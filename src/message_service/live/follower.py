@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 from redis.exceptions import ResponseError
 
 from message_service.errors import RelayUnavailable
-from message_service.ids import ReplyId, new_worker_id
+from message_service.ids import ReplyId
 from message_service.live.channel import LANES, Channel, channel_key, decode, lane_of
 from message_service.live.event import Placed, Position
 from message_service.logs import log
@@ -180,7 +181,7 @@ class Follower:
     def __init__(self, relay: Relay, channel: Channel) -> None:
         self._channel = channel
         self._is_closing = False
-        process = new_worker_id()
+        process = uuid4().hex
         self._lanes = [_Lane(number, relay, process) for number in range(LANES)]
 
     @asynccontextmanager

@@ -98,9 +98,6 @@ class Router:
         """Ask every target how it is: what it can take is known from then on."""
         await asyncio.gather(*(target.look(timeout_seconds=_HEALTH_TIMEOUT_SECONDS) for target in self.targets))
 
-    async def close(self) -> None:
-        await asyncio.gather(*(target.provider.close() for target in self.targets))
-
     def _line(self, prompt: Prompt, route: Route) -> list[Target]:
         """Who is asked, best first. Raises `ProviderRequestInvalid`, `ContextTooLong`."""
         asked = route.strategy or self._policy.strategy

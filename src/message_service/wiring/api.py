@@ -8,7 +8,7 @@ from message_service.context.tokens import TokenCounter
 from message_service.journey.cancel import CancelDesk
 from message_service.journey.revive import RevivalDesk
 from message_service.journey.submit import FrontDesk
-from message_service.journey.watch import Window
+from message_service.journey.watch import WatchDesk
 from message_service.limits.rate import RateLimiter
 from message_service.live.channel import Channel
 from message_service.live.follower import Follower
@@ -44,7 +44,7 @@ class ApiServices:
     backlog: Backlog
     channel: Channel
     follower: Follower
-    window: Window
+    watching: WatchDesk
     usage: UsageReports
     accounts: Accounts
     limits: Limits
@@ -97,7 +97,7 @@ def _services(settings: Settings, stores: Stores, counter: TokenCounter, metrics
         backlog=backlog,
         channel=channel,
         follower=follower,
-        window=Window(replies=replies, follower=follower),
+        watching=WatchDesk(replies=replies, follower=follower),
         usage=UsageReports(database),
         accounts=Accounts(database),
         limits=limits_of(settings),

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from message_service.context.tokens import TokenCounter
-from message_service.context.window import Budget
+from message_service.context.window import ContextSize
 from message_service.journey.estimate import Estimator
 from message_service.messages.budget import Limits
 from message_service.settings import Settings
@@ -30,7 +30,7 @@ def estimator_of(settings: Settings, counter: TokenCounter, messages: Messages) 
         limits=limits_of(settings),
         prices=load_prices(),
         models={name: getattr(settings, f"{name}_model", None) for name in settings.enabled_providers},
-        window=Budget(settings.context_tokens, settings.output_reserve_tokens),
+        context_size=ContextSize(settings.context_tokens, settings.output_reserve_tokens),
         counter=counter,
         messages=messages,
     )

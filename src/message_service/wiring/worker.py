@@ -12,7 +12,7 @@ from prometheus_client import start_http_server
 from message_service.collector import tune_collector
 from message_service.context.calibration import TokenRatios
 from message_service.context.tokens import TokenCounter
-from message_service.context.window import Budget
+from message_service.context.window import ContextSize
 from message_service.errors import StartRefused
 from message_service.ids import WorkerId, new_worker_id
 from message_service.journey.answer import answer
@@ -175,7 +175,7 @@ def _writing_desk(
         path=PathReader(stores.database),
         counter=counter,
         prices=prices,
-        budget=Budget(settings.context_tokens, settings.output_reserve_tokens),
+        context_size=ContextSize(settings.context_tokens, settings.output_reserve_tokens),
         ratios=TokenRatios(),
         router=router,
         channel=Channel(stores.relay),

@@ -318,7 +318,7 @@ async def test_health_is_told_of_each_provider_when_some_are_gone(session: aioht
         ("lm_studio", False),
         ("scripted", True),
     ]
-    await router.close()
+    await asyncio.gather(*(target.provider.close() for target in router.targets))
 
 
 def test_router_is_refused_when_there_is_nobody_to_ask() -> None:

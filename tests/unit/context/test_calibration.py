@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from message_service.context.calibration import TokenRatios, Trim, trimmed
-from message_service.context.window import Budget
+from message_service.context.window import ContextSize
 
-TRIM = Trim(Budget(32_000, 1000), 1.0)
+TRIM = Trim(ContextSize(32_000, 1000), 1.0)
 
 
 def test_ratio_comes_near_what_is_reported_when_it_is_reported_again_and_again() -> None:
@@ -39,11 +39,11 @@ def test_models_are_forgotten_when_there_are_too_many() -> None:
 def test_second_try_fits_what_the_provider_told() -> None:
     trim = trimmed(TRIM, counted_tokens=20_000, told_prompt_tokens=30_000, told_context_tokens=8192)
     assert trim.ratio == 1.5
-    assert 7000 < trim.budget.context_tokens < 8192
+    assert 7000 < trim.size.context_tokens < 8192
 
 
 @given(st.integers(300, 200_000), st.none() | st.integers(1, 10**6), st.none() | st.integers(1, 10**6))
 def test_second_try_is_always_smaller(counted: int, told_prompt: int | None, told_context: int | None) -> None:
     trim = trimmed(TRIM, counted_tokens=counted, told_prompt_tokens=told_prompt, told_context_tokens=told_context)
-    assert trim.budget.context_tokens < TRIM.budget.context_tokens
+    assert trim.size.context_tokens < TRIM.size.context_tokens
     assert trim.ratio >= TRIM.ratio

@@ -2,8 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from message_service.errors import ProviderError
 from message_service.providers.provider import Capabilities, Prompt, Provider, ProviderHealth
@@ -92,14 +91,6 @@ class Target:
     def price_of(self, prompt: Prompt) -> float | None:
         """Dollars; see `PriceOf`."""
         return None if self._price is None else self._price(prompt)
-
-    @contextmanager
-    def occupied(self) -> Iterator[None]:
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
 
     def took(self, seconds: float) -> None:
         """The first token came after so long."""
