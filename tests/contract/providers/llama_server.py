@@ -33,9 +33,16 @@ def llama_binary() -> Path | None:
 
 @contextmanager
 def llama_server(
-    binary: Path, *, api_key: str | None = None, slot_context_tokens: int = SLOT_CONTEXT_TOKENS
+    binary: Path,
+    *,
+    api_key: str | None = None,
+    slot_context_tokens: int = SLOT_CONTEXT_TOKENS,
+    ends_by_itself: bool = True,
 ) -> Iterator[LlamaServer]:
-    """A running server with two slots; gone at the end."""
+    """A running server with two slots; gone at the end.
+
+    How long the tiny model's replies are depends on the processor, unless it is kept from ending any.
+    """
     with tempfile.TemporaryDirectory(prefix="message-service-llama-") as folder:
         model = Path(folder, "tiny.gguf")
         model.write_bytes(tiny_gguf())
@@ -43,6 +50,7 @@ def llama_server(
         options = ["-m", str(model), "-a", "tiny", "--host", "127.0.0.1", "--port", str(port)]
         options += ["-c", str(2 * slot_context_tokens), "-np", "2", "--slots", "--seed", "7"]
         options += ["--api-key", api_key] if api_key else []
+        options += [] if ends_by_itself else ["--ignore-eos"]
         process = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             url = f"http://127.0.0.1:{port}"

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.llama
 @pytest.fixture
 def spacious(llama_binary_path: Path) -> Iterator[LlamaServer]:
     """Room for a reply that is still being written when something happens to the server."""
-    with llama_server(llama_binary_path, slot_context_tokens=16_384) as server:
+    with llama_server(llama_binary_path, slot_context_tokens=16_384, ends_by_itself=False) as server:
         yield server
 
 
