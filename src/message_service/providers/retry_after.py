@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from message_service.clock import now
+
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 """A provider cannot put us off for longer; some answer with absurd numbers."""
 
 
-def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
+def retry_after_seconds(headers: Mapping[str, str], *, at: datetime | None = None) -> float | None:
     """How long the provider asks us to wait.
 
     `retry-after-ms`, which OpenAI added, before `Retry-After` (RFC 9110, 10.2.3): seconds or a date.
@@ -29,7 +31,7 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: datetime | None = No
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return _bounded((moment - (now or datetime.now(UTC))).total_seconds())
+    return _bounded((moment - (at or now())).total_seconds())
 
 
 def _number(text: str | None) -> float | None:

@@ -28,4 +28,4 @@ _NOW = datetime(2026, 11, 22, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_wait_is_understood_when_it_is_given_in_any_form(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after_seconds(headers, now=_NOW) == seconds
+    assert retry_after_seconds(headers, at=_NOW) == seconds
