@@ -13,6 +13,7 @@ from message_service.store.database import Database
 from message_service.store.repair import Repairs
 from message_service.work.held import HeldReplies
 from message_service.work.probation import Probation, suspect_attempts
+from tests.fixtures.clock import Clock
 from tests.integration.steps import LEASE_SECONDS, OTHER_WORKER, WORKER, Steps
 
 MAX_ATTEMPTS = 5
@@ -23,13 +24,6 @@ class NothingAsked:
 
     def so_far(self) -> Sequence[Attempt]:
         return ()
-
-
-class Clock:
-    at = 100.0
-
-    def __call__(self) -> float:
-        return self.at
 
 
 @pytest.fixture

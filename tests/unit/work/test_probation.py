@@ -8,16 +8,10 @@ import pytest
 
 from message_service.ids import ReplyId
 from message_service.work.probation import Probation, suspect_attempts
+from tests.fixtures.clock import Clock
 
 MAX_ATTEMPTS = 5
 MOST_REPRIEVES = 3
-
-
-class Clock:
-    at = 100.0
-
-    def __call__(self) -> float:
-        return self.at
 
 
 @pytest.fixture
