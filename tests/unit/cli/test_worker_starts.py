@@ -9,13 +9,7 @@ import pytest
 from message_service.cli.restart import STEADY_SECONDS
 from message_service.cli.standby import WorkerStarts
 from message_service.embedded.child import Child
-
-
-class Clock:
-    at = 1_000.0
-
-    def __call__(self) -> float:
-        return self.at
+from tests.fixtures.clock import Clock
 
 
 class Workers:
